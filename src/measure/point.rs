@@ -1,0 +1,140 @@
+//! One point: what was asked, and all that was recorded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{FailureClass, RequestRecord};
+use crate::base::{Name, Timestamp};
+
+/// A load intensity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Closed loop: so many requests under way at any moment.
+    Concurrency(u32),
+}
+
+impl Level {
+    /// The number on a plot's axis.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Concurrency(users) => f64::from(users),
+        }
+    }
+}
+
+/// `c64`: the name of the level's folder and the end of its address.
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Concurrency(users) => write!(f, "c{users}"),
+        }
+    }
+}
+
+/// What a point is: enough to read its records without the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointMeta {
+    /// The deployment measured.
+    pub deployment: Name,
+    /// The workload sent.
+    pub workload: Name,
+    /// At this intensity.
+    pub level: Level,
+    /// Which repeat, from 1.
+    pub repeat: u32,
+    /// Which attempt at it, from 1.
+    pub attempt: u32,
+    /// The id of the run.
+    pub run: String,
+    /// Wall-clock time of the records' time zero.
+    pub origin: Timestamp,
+    /// The model's id as it was asked for.
+    pub model: String,
+    /// Base URL of the server.
+    pub url: String,
+    /// `chat` or `completions`.
+    pub api: String,
+    /// Whether the server was the embedded engine: then no number here says anything about hardware.
+    pub simulated: bool,
+    /// How requests reached the server, such as `direct`.
+    pub transport: String,
+    /// GPUs of the deployment, prefill and decode both; `None` when unknown.
+    pub gpus: Option<f64>,
+    /// Prompt tokens asked, mean and standard deviation.
+    pub isl: f64,
+    /// See `isl`.
+    pub isl_std: f64,
+    /// Output tokens asked, mean and standard deviation.
+    pub osl: f64,
+    /// See `osl`.
+    pub osl_std: f64,
+    /// Tokens that the chat template adds to each prompt, as probed; `None` when it could not be told.
+    pub template_overhead: Option<f64>,
+    /// How prompt lengths were reached: `tokenizer`, `calibrated` or `words`.
+    pub isl_method: String,
+    /// The seed of the workload.
+    pub seed: u64,
+    /// Digest of the incarnation that answered.
+    pub incarnation: String,
+}
+
+/// How the generator itself did during a point.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeneratorHealth {
+    /// 99th percentile of (sent - scheduled), in milliseconds.
+    pub send_lag_p99_ms: f64,
+    /// Largest (sent - scheduled), in milliseconds.
+    pub send_lag_max_ms: f64,
+    /// Lateness of the event loop's own timer, 99th percentile, in milliseconds.
+    pub loop_lag_p99_ms: f64,
+    /// CPU seconds that the whole process used during the point.
+    pub cpu_seconds: f64,
+    /// Share of the cores that the generator's threads may use, 0 to 1.
+    pub cpu_share: f64,
+    /// SSE events divided by socket reads.
+    pub events_per_read: f64,
+}
+
+/// All that was recorded at one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointData {
+    /// What it is.
+    pub meta: PointMeta,
+    /// Every measured request, in order of sending; the fill wave is not among them.
+    pub records: Vec<RequestRecord>,
+    /// How the generator did.
+    pub health: GeneratorHealth,
+    /// Numbers that hooks printed, by name.
+    pub extra: BTreeMap<String, f64>,
+}
+
+/// Requests of a point by how they ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// All that were sent.
+    pub sent: u64,
+    /// Those that did what was asked.
+    pub ok: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were given up by us; in no rate and no error share.
+    pub cancelled: u64,
+}
+
+/// Failures of one class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureCount {
+    /// The class.
+    pub class: FailureClass,
+    /// How many.
+    pub count: u64,
+    /// One of them, in words.
+    pub example: String,
+}

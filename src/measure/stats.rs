@@ -1,0 +1,121 @@
+//! Statistics of a sample: moments and percentiles, and the size below which a percentile is not printed.
+
+use serde::{Deserialize, Serialize};
+
+/// The percentiles that are kept of every sample, as GenAI-Perf and AIPerf write them.
+pub const PERCENTILES: [u8; 9] = [1, 5, 10, 25, 50, 75, 90, 95, 99];
+
+/// A sample in a few numbers, in the metric's unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distribution {
+    /// Size of the sample.
+    pub n: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Population standard deviation, as numpy's default.
+    pub std: f64,
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// One value for each of [`PERCENTILES`], by linear interpolation.
+    pub percentiles: [f64; 9],
+}
+
+impl Distribution {
+    /// Of a sample in any order; `None` when it is empty.
+    pub fn of(mut sample: Vec<f64>) -> Option<Self> {
+        sample.sort_by(f64::total_cmp);
+        let (min, max) = (*sample.first()?, *sample.last()?);
+        let n = sample.len() as f64;
+        let mean = sample.iter().sum::<f64>() / n;
+        let variance = sample.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+        Some(Self {
+            n: sample.len() as u64,
+            mean,
+            std: variance.sqrt(),
+            min,
+            max,
+            percentiles: PERCENTILES.map(|p| percentile(&sample, f64::from(p) / 100.0)),
+        })
+    }
+
+    /// The value of one of [`PERCENTILES`], whatever the sample's size; `None` for another percentile.
+    pub fn percentile(&self, p: u8) -> Option<f64> {
+        PERCENTILES.iter().position(|known| *known == p).map(|place| self.percentiles[place])
+    }
+
+    /// The same, but only from [`smallest_sample`] requests on: what may be printed and drawn.
+    pub fn trusted_percentile(&self, p: u8) -> Option<f64> {
+        if self.n < smallest_sample(p) { None } else { self.percentile(p) }
+    }
+
+    /// A statistic by its name: `mean`, `std`, `min`, `max`, `p50`, ...; percentiles only when they may be printed.
+    pub fn statistic(&self, name: &str) -> Option<f64> {
+        match name {
+            "mean" => Some(self.mean),
+            "std" => Some(self.std),
+            "min" => Some(self.min),
+            "max" => Some(self.max),
+            _ => self.trusted_percentile(name.strip_prefix('p')?.parse().ok()?),
+        }
+    }
+}
+
+/// Percentile of a sorted sample by linear interpolation between closest ranks (numpy's default, `linear`).
+///
+/// # Panics
+/// When the sample is empty.
+pub fn percentile(sorted: &[f64], q: f64) -> f64 {
+    let place = q * (sorted.len() - 1) as f64;
+    let below = place.floor();
+    let (low, high) = (sorted[below as usize], sorted[place.ceil() as usize]);
+    low + (high - low) * (place - below)
+}
+
+/// The smallest sample from which percentile `p` is printed: ln 0.025 / ln p, so that with 97.5 % probability at least
+/// one value lies above it (p90 36, p95 72, p99 368). Below the median the same rule holds from the other side.
+pub fn smallest_sample(p: u8) -> u64 {
+    let tail = f64::from(p.max(100 - p.min(100))) / 100.0;
+    if tail >= 1.0 {
+        return u64::MAX;
+    }
+    (0.025_f64.ln() / tail.ln()).ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_interpolate_as_numpy_does() {
+        let sample: Vec<f64> = (0..40).map(f64::from).collect();
+        // numpy.percentile(numpy.arange(40), [50, 90, 99]) = 19.5, 35.1, 38.61
+        for (q, expected) in [(0.5, 19.5), (0.9, 35.1), (0.99, 38.61)] {
+            assert!((percentile(&sample, q) - expected).abs() < 1e-9, "{q}");
+        }
+    }
+
+    #[test]
+    fn smallest_samples_are_those_of_the_design() {
+        assert_eq!([90, 95, 99].map(smallest_sample), [36, 72, 368]);
+        assert_eq!(smallest_sample(10), smallest_sample(90));
+        assert_eq!(smallest_sample(100), u64::MAX);
+    }
+
+    #[test]
+    fn a_percentile_of_a_small_sample_is_not_printed() {
+        let small = Distribution::of(vec![1.0; 367]).unwrap();
+        assert_eq!(small.statistic("p99"), None);
+        assert_eq!(small.percentile(99), Some(1.0));
+        assert_eq!(Distribution::of(vec![1.0; 368]).unwrap().statistic("p99"), Some(1.0));
+    }
+
+    #[test]
+    fn the_standard_deviation_is_of_the_population() {
+        let two = Distribution::of(vec![1.0, 3.0]).unwrap();
+        assert_eq!((two.mean, two.std), (2.0, 1.0));
+        assert_eq!(Distribution::of(Vec::new()), None);
+    }
+}

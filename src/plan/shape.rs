@@ -1,0 +1,68 @@
+//! What keys a table of the plan may have. Checking, suggestions, JSON Schema and help are all read from here.
+
+/// One key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// Kebab-case name.
+    pub name: &'static str,
+    /// One or two sentences for the schema, the help and the README.
+    pub about: &'static str,
+    /// What it may hold.
+    pub shape: Shape,
+    /// Its default as TOML text, if it has a fixed one.
+    pub default: Option<&'static str>,
+    /// Whether it must be written.
+    pub required: bool,
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Shape {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number within bounds, both included.
+    Integer {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// A finite number (whole or not) within bounds, both included.
+    Number {
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+    /// Text that is not empty.
+    Text,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// `30s`, `5m`, `1h30m`.
+    Duration,
+    /// A [`crate::base::Name`].
+    Name,
+    /// A path; relative ones start at the plan's folder.
+    Path,
+    /// The id of a metric.
+    Metric,
+    /// A list.
+    List {
+        /// What its items are.
+        of: &'static Shape,
+        /// Fewest items.
+        min: usize,
+        /// Whether an item may stand in it only once.
+        unique: bool,
+    },
+    /// A table with known keys.
+    Table(&'static [Key]),
+    /// Tables with known keys, by names that the user chooses.
+    Named(&'static [Key]),
+    /// Free keys, all values of one shape.
+    Map(&'static Shape),
+    /// Whatever TOML can say.
+    Any,
+    /// The first of these that fits.
+    OneOf(&'static [Shape]),
+}

@@ -1,0 +1,137 @@
+//! What a target does, beyond what a plan needs to know of it ([`TargetKind`]).
+//!
+//! Everything here is safe to run again. Whatever is started is announced to the [`Ledger`] first, which returns only
+//! when the announcement is on the disk: a SIGKILL between the two leaves an obligation too many, never one too few.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::{Deployment, Plan, TargetKind};
+
+/// A boxed future, so that targets can stand in a table.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where and how a deployment is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Base URL without `/v1`, such as `http://127.0.0.1:8000`.
+    pub url: String,
+    /// Headers by name, whose values are read from these environment variables at each use: never stored.
+    pub headers_env: BTreeMap<String, String>,
+    /// Environment variable that holds the API key (`authorization: Bearer ...`).
+    pub api_key_env: Option<String>,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The model's id as this server lists it.
+    pub model: String,
+    /// Base URLs whose `/metrics` tell the server's own view.
+    pub metrics_urls: Vec<String>,
+}
+
+/// What `deploy` started, small enough for the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// Where it will answer.
+    pub endpoint: Endpoint,
+    /// Whatever the target needs to look at it again; no secrets.
+    pub state: Value,
+}
+
+/// A deployment that answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// This life of it: whatever changes when a process or pod is replaced. Compared as a whole.
+    pub incarnation: Value,
+    /// Facts worth keeping: versions, what `/v1/models` said.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Where obligations are made durable.
+pub trait Ledger: Send + Sync {
+    /// Writes down what is about to be started. `handle` is what [`Target::end`] needs to find it again.
+    fn open<'a>(&'a self, what: String, handle: Value) -> BoxFuture<'a, Result<String, TargetError>>;
+    /// The obligation is met.
+    fn close<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), TargetError>>;
+    /// Says what is being awaited, for people.
+    fn doing(&self, what: &str);
+}
+
+/// The surroundings of one deployment in one run.
+#[derive(Clone, Copy)]
+pub struct Live<'a> {
+    /// The frozen plan.
+    pub plan: &'a Plan,
+    /// The deployment.
+    pub deployment: &'a Deployment,
+    /// The run's id, for labels and names.
+    pub run: &'a str,
+    /// A folder for this deployment's own files (logs, working folders), made anew by nobody: it may hold earlier lives.
+    pub dir: &'a Path,
+    /// Cancelled when the step must end.
+    pub cancel: &'a CancellationToken,
+}
+
+/// How a deployment comes to life and ends.
+pub trait Target: TargetKind {
+    /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.
+    fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>>;
+    /// Finds what would fail later, without changing anything: one line per thing looked at.
+    fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>>;
+    /// Starts it. Safe to run again: what is still there from before is ended or used again.
+    fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>>;
+    /// Waits until it answers with the right model, or says why it never will. The caller sets the deadline.
+    fn wait<'a>(
+        &'a self,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Ready, TargetError>>;
+    /// What answers now, to be compared with [`Ready::incarnation`].
+    fn incarnation<'a>(&'a self, live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>>;
+    /// Copies logs and states into a folder; returns what could not be had.
+    fn collect<'a>(
+        &'a self,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        into: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<String>, TargetError>>;
+    /// Ends what one handle names and verifies that it is gone. What is gone already is a success. Needs no plan: it is
+    /// also how `dynbench cleanup` works.
+    fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>>;
+}
+
+/// Why a deployment did not come to life, answer or end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TargetError {
+    /// What happened, in one line.
+    pub message: String,
+    /// Details, a line each: the last lines of a log, what was answered.
+    pub details: Vec<String>,
+    /// What to do.
+    pub help: Option<String>,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+    /// Path of the plan's value that is to blame (`commands.0`), for the place in the plan.
+    pub key: Option<String>,
+}
+
+impl TargetError {
+    /// A lasting error.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), details: Vec::new(), help: None, passing: false, key: None }
+    }
+
+    /// An error that may pass by itself.
+    pub fn passing(message: impl Into<String>) -> Self {
+        Self { passing: true, ..Self::new(message) }
+    }
+}
