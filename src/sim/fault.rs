@@ -41,23 +41,42 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Whether it concerns the server as a whole, so that `every` says nothing.
-    fn is_of_the_server(self) -> bool {
+    /// Where it strikes.
+    pub(super) fn place(self) -> Place {
         match self {
-            Self::Html | Self::NeverReady | Self::WrongModel | Self::NoModel | Self::ExitAfter => true,
-            Self::CutStream
-            | Self::ErrorEvent
-            | Self::Stall
-            | Self::MalformedSse
-            | Self::ZeroTokens
-            | Self::Endless
-            | Self::NoUsage
-            | Self::TooManyRequests
-            | Self::Unavailable
-            | Self::ServerError
-            | Self::RejectExtras => false,
+            Self::CutStream => Place::Stream(Mishap::Cut),
+            Self::ErrorEvent => Place::Stream(Mishap::ErrorEvent),
+            Self::Stall => Place::Stream(Mishap::Stall),
+            Self::MalformedSse => Place::Stream(Mishap::Malformed),
+            Self::TooManyRequests => Place::Refusal(429),
+            Self::Unavailable => Place::Refusal(503),
+            Self::ServerError => Place::Refusal(500),
+            Self::ZeroTokens | Self::Endless | Self::NoUsage | Self::RejectExtras => Place::Answer,
+            Self::Html | Self::NeverReady | Self::WrongModel | Self::NoModel | Self::ExitAfter => Place::Server,
         }
     }
+}
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The server as a whole; `every` says nothing.
+    Server,
+    /// A request is refused with this status.
+    Refusal(u16),
+    /// What is asked or answered is not as it should be.
+    Answer,
+    /// In the midst of a stream.
+    Stream(Mishap),
+}
+
+/// What happens in the midst of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mishap {
+    Cut,
+    ErrorEvent,
+    Stall,
+    Malformed,
 }
 
 /// One misbehaviour and how often it happens.
@@ -86,7 +105,7 @@ impl Fault {
 
     /// Whether it befalls completion request `number`, counted from 1.
     pub(super) fn befalls(self, number: u64) -> bool {
-        !self.kind.is_of_the_server() && number.is_multiple_of(self.every.max(1))
+        self.kind.place() != Place::Server && number.is_multiple_of(self.every.max(1))
     }
 }
 

@@ -192,7 +192,8 @@ impl Worker {
     /// overtakes, and whoever is in always finishes: there is no preemption.
     fn admit(&mut self, sequences: &mut Sequences, config: &SimConfig) -> Option<RequestId> {
         let id = *self.waiting.front()?;
-        let sequence = sequences.get_mut(&id).expect("a queue holds live sequences only: `remove` takes the others out");
+        let sequence =
+            sequences.get_mut(&id).expect("a queue holds live sequences only: `remove` takes the others out");
         let blocks = self.blocks_for(sequence, config);
         let full = self.in_batch() >= config.max_batch as usize;
         if full || blocks > self.blocks_total - self.blocks_used {

@@ -186,13 +186,19 @@ prop_compose! {
 }
 
 fn any_arrivals() -> impl Strategy<Value = Vec<(Nanos, Job)>> {
-    let one = (0..20_000_000u64, 1..250u32, 1..40u32, 0..10u32, 0..4u64).prop_map(|(gap, prompt, output, unused, family)| {
-        let prefix = (0..u64::from(prompt / 16)).map(|block| family * 1000 + block).collect();
-        (gap, Job { prompt_tokens: prompt, max_tokens: output + unused, output_tokens: output, prefix })
-    });
+    let one =
+        (0..20_000_000u64, 1..250u32, 1..40u32, 0..10u32, 0..4u64).prop_map(|(gap, prompt, output, unused, family)| {
+            let prefix = (0..u64::from(prompt / 16)).map(|block| family * 1000 + block).collect();
+            (gap, Job { prompt_tokens: prompt, max_tokens: output + unused, output_tokens: output, prefix })
+        });
     prop::collection::vec(one, 1..40).prop_map(|gaps| {
         let mut now = 0;
-        gaps.into_iter().map(|(gap, job)| { now += gap; (Nanos(now), job) }).collect()
+        gaps.into_iter()
+            .map(|(gap, job)| {
+                now += gap;
+                (Nanos(now), job)
+            })
+            .collect()
     })
 }
 
