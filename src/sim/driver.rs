@@ -105,7 +105,7 @@ impl Drop for TokenStream {
     fn drop(&mut self) {
         if self.open {
             // A driver that has ended holds nothing that could be freed.
-            drop(self.commands.send(Command::Cancel(self.id)));
+            let _ = self.commands.send(Command::Cancel(self.id));
         }
     }
 }
@@ -174,14 +174,16 @@ impl Driver {
                     self.streams.insert(id, tokens);
                 }
                 // Nobody listens any more if the client is gone; its `Cancel` follows.
-                drop(answer.send(taken));
+                let _ = answer.send(taken);
             }
             Command::Cancel(id) => {
                 self.engine.cancel(id);
                 self.streams.remove(&id);
             }
             // Nobody listens any more: then nobody wanted to know.
-            Command::Look(answer) => drop(answer.send(self.engine.workers())),
+            Command::Look(answer) => {
+                let _ = answer.send(self.engine.workers());
+            }
         }
     }
 
@@ -190,7 +192,7 @@ impl Driver {
             let due = self.scale.real(at);
             if let Some(stream) = self.streams.get(&id) {
                 // A receiver that is gone has sent `Cancel`, which is on its way here.
-                drop(stream.send(Token { due, cached_tokens, last }));
+                let _ = stream.send(Token { due, cached_tokens, last });
             }
             if last {
                 self.streams.remove(&id);

@@ -259,13 +259,13 @@ impl Engine {
             return;
         }
         let worker = self.cheapest(id, Role::Decode);
-        if let Some(sequence) = self.sequences.get_mut(&id) {
-            if let Stage::Transferring { from } = sequence.stage {
-                self.workers[from].remove(id, sequence);
-                sequence.blocks = 0;
-                self.enqueue(id, worker);
-                self.kick(from);
-            }
+        if let Some(sequence) = self.sequences.get_mut(&id)
+            && let Stage::Transferring { from } = sequence.stage
+        {
+            self.workers[from].remove(id, sequence);
+            sequence.blocks = 0;
+            self.enqueue(id, worker);
+            self.kick(from);
         }
     }
 

@@ -124,29 +124,53 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-async fn route(shared: &Shared, trace: &Arc<Trace>, request: Request<Incoming>, arrival: Duration) -> Response<Answer> {
-    let allowed = match request.uri().path() {
-        "/health" | "/v1/models" | "/metrics" => Method::GET,
-        "/v1/chat/completions" | "/v1/completions" => Method::POST,
-        path => {
-            let message = format!("there is no route {path}");
-            return Failure::new(StatusCode::NOT_FOUND, "not_found", message).response();
+/// The routes there are.
+#[derive(Debug, Clone, Copy)]
+enum Route {
+    Health,
+    Models,
+    Metrics,
+    Complete(Api),
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/health" => Some(Self::Health),
+            "/v1/models" => Some(Self::Models),
+            "/metrics" => Some(Self::Metrics),
+            "/v1/chat/completions" => Some(Self::Complete(Api::Chat)),
+            "/v1/completions" => Some(Self::Complete(Api::Completions)),
+            _ => None,
         }
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Health | Self::Models | Self::Metrics => Method::GET,
+            Self::Complete(_) => Method::POST,
+        }
+    }
+}
+
+async fn route(shared: &Shared, trace: &Arc<Trace>, request: Request<Incoming>, arrival: Duration) -> Response<Answer> {
+    let Some(route) = Route::of(request.uri().path()) else {
+        let message = format!("there is no route {}", request.uri().path());
+        return Failure::new(StatusCode::NOT_FOUND, "not_found", message).response();
     };
+    let allowed = route.method();
     if *request.method() != allowed {
         let message = format!("only {allowed} is allowed here");
         let mut response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).response();
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(if allowed == Method::GET { "GET" } else { "POST" }));
+        let value = HeaderValue::from_str(allowed.as_str()).expect("a method's name is fit for a header");
+        response.headers_mut().insert(ALLOW, value);
         return response;
     }
-    match request.uri().path() {
-        "/health" => shared.health(),
-        "/v1/models" => shared.models(),
-        "/metrics" => shared.metrics().await,
-        "/v1/chat/completions" => shared.complete(trace, Api::Chat, request, arrival).await,
-        _ => shared.complete(trace, Api::Completions, request, arrival).await,
+    match route {
+        Route::Health => shared.health(),
+        Route::Models => shared.models(),
+        Route::Metrics => shared.metrics().await,
+        Route::Complete(api) => shared.complete(trace, api, request, arrival).await,
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{ConfigProblem, SimConfig};
@@ -22,7 +22,7 @@ use super::driver::Driver;
 use super::metrics::Tally;
 use super::routes::{Shared, answer};
 use super::trace::{Stamped, Trace};
-use super::truth::{TruthSink, TruthWriter};
+use super::truth::TruthWriter;
 use crate::base::{FileError, SystemClock};
 
 /// How long to wait before accepting again when the system has no file descriptor left.
@@ -104,8 +104,8 @@ pub async fn serve(
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
             () = exit.cancelled() => break Err(SimError::Exit),
-            Some(joined) = tasks.join_next() => break driver_ended(joined),
-            Some(_) = connections.join_next() => {}
+            Some(joined) = tasks.join_next() => break ended_well(joined).map_err(|source| SimError::Timer { source }),
+            Some(joined) = connections.join_next() => ended_well(joined),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, Arc::clone(&shared)));
@@ -120,19 +120,17 @@ pub async fn serve(
     // Its sink is the last: the log ends when it goes.
     drop(shared);
     if let Some(writer) = writer {
-        let written = tokio::task::spawn_blocking(|| writer.finish()).await;
-        written
-            .map_err(io::Error::other)
-            .map_err(|source| SimError::Timer { source })?
-            .map_err(|source| SimError::Truth { source })?;
+        let written = ended_well(tokio::task::spawn_blocking(|| writer.finish()).await);
+        written.map_err(|source| SimError::Truth { source })?;
     }
     ended
 }
 
-fn driver_ended(joined: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), SimError> {
+/// What a task returned; its panic goes on here.
+fn ended_well<T>(joined: Result<T, JoinError>) -> T {
     match joined {
-        Ok(run) => run.map_err(|source| SimError::Timer { source }),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        Ok(returned) => returned,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
@@ -148,3 +146,6 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     // How a connection ends is the client's affair; what became of its request stands in the log of the truth.
     drop(http1::Builder::new().serve_connection(io, service).await);
 }
+
+#[cfg(test)]
+mod tests;

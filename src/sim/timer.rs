@@ -11,24 +11,24 @@ pub(super) use runtime::Timer;
 #[cfg(target_os = "linux")]
 mod kernel {
     use std::io;
-    use std::os::fd::OwnedFd;
     use std::time::Duration;
 
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
-    use tokio::io::unix::AsyncFd;
+    use tokio::net::unix::pipe::Receiver;
 
-    /// A timer that one task waits for.
+    /// A timer that one task waits for. The runtime knows no descriptors of timers, but those of pipes, which are used
+    /// in the same way: readable when there is something to tell, then read to make them quiet again.
     #[derive(Debug)]
     pub(in crate::sim) struct Timer {
-        fd: AsyncFd<OwnedFd>,
+        fd: Receiver,
     }
 
     impl Timer {
         pub(in crate::sim) fn new() -> io::Result<Self> {
             let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-            Ok(Self { fd: AsyncFd::new(fd)? })
+            Ok(Self { fd: Receiver::from_owned_fd_unchecked(fd)? })
         }
 
         /// Waits for `span`. Dropped early, it leaves nothing behind: the next wait sets the timer anew.
@@ -41,11 +41,10 @@ mod kernel {
             timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })?;
             let mut expirations = [0; 8];
             loop {
-                let mut ready = self.fd.readable().await?;
-                match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?)) {
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(error)) => return Err(error),
-                    Err(_would_block) => {}
+                self.fd.readable().await?;
+                match self.fd.try_read(&mut expirations) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read.map(drop),
                 }
             }
         }

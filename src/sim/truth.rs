@@ -55,7 +55,7 @@ impl Ending {
 pub struct TruthRecord {
     /// [`TRUTH_FORMAT`].
     pub format: u32,
-    /// `x-request-id` as sent, else the id that the answer carried.
+    /// `x-request-id` as sent; without one `sim-N` for the N-th request, which the answer's own id ends with.
     pub id: String,
     /// HTTP status.
     pub status: u16,
