@@ -180,3 +180,36 @@ impl<S: Write + Unpin> Write for Stamped<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::truth::TruthWriter;
+    use super::*;
+
+    #[test]
+    fn a_record_is_closed_by_the_write_after_its_end_and_never_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sink, _writer) = TruthWriter::open(&dir.path().join("truth.jsonl")).unwrap();
+        let trace = Trace::new(Some(sink), SystemClock::default());
+        trace.begin(|| TruthRecord {
+            format: 1,
+            id: String::new(),
+            status: 200,
+            arrival_epoch_ns: 0,
+            arrival_ns: 100,
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            first_byte_ns: None,
+            token_ns: Vec::new(),
+            late_max_ns: 0,
+            ending: Ending::Disconnected,
+        });
+        trace.wrote(Duration::from_nanos(110));
+        trace.token(Duration::from_nanos(115));
+        trace.end(Ending::Finished);
+        let record = trace.open().as_ref().map(|open| open.record.clone()).unwrap();
+        assert_eq!((record.first_byte_ns, record.token_ns.len()), (Some(10), 0));
+        trace.wrote(Duration::from_nanos(120));
+        assert!(trace.open().is_none());
+    }
+}
