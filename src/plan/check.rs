@@ -45,17 +45,18 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> Option<(Plan, Values)> {
     check_schema(&root, problems)?;
-    let setting = Setting { dir: file.dir, hooks: root.contains_key("hooks") };
+    let hooks = root.get("hooks").is_some_and(|hooks| hooks.node.tree != Tree::Table(Table::new()));
+    let setting = Setting { dir: file.dir, hooks, partial: false };
     let start = Span { source: SourceId(0), range: 0..0 };
-    let own: BTreeMap<&str, Entry> =
+    let mut own: BTreeMap<&str, Entry> =
         OWN_CODE.iter().filter_map(|name| Some((*name, root.shift_remove(*name)?))).collect();
 
-    for (section, entry) in &root {
-        refuse_expressions(section, &entry.node, sources, problems);
+    for (section, entry) in &mut root {
+        refuse_expressions(section, &mut entry.node, sources, problems);
     }
     for section in ["plots", "objectives"] {
-        if let Some(entry) = own.get(section) {
-            refuse_expressions(section, &entry.node, sources, problems);
+        if let Some(entry) = own.get_mut(section) {
+            refuse_expressions(section, &mut entry.node, sources, problems);
         }
     }
     let keys: Vec<&Key> = TOP.iter().filter(|key| !OWN_CODE.contains(&key.name)).collect();
@@ -289,6 +290,7 @@ fn checked_workloads(
         let title = if name == "default" { "[workload]".to_owned() } else { format!("[workloads.{name}]") };
         let Some(table) = table_of(&title, raw, problems) else { continue };
         let fitted = fit_table(table, &raw.key, &title, &keys, &|_| None, setting, problems);
+        rules::check_lengths(&fitted, problems);
         if let Ok(id) = Name::new(name)
             && let Some(workload) = build::workload(id.clone(), &fitted, Some(raw.key.clone()))
         {

@@ -25,6 +25,8 @@ pub(super) struct Setting<'a> {
     pub(super) dir: &'a Path,
     /// Whether there are hooks, whose metrics may then be named.
     pub(super) hooks: bool,
+    /// Whether the table has lost what it was to inherit: then nothing is said of missing keys.
+    pub(super) partial: bool,
 }
 
 /// Says more about a key that a table does not have, if there is more to say.
@@ -76,7 +78,29 @@ pub(super) fn fitting_name(text: &str) -> String {
 pub(super) fn default_json(key: &Key) -> Option<Value> {
     let text = format!("value = {}", key.default?);
     let mut table: Map<String, Value> = toml::from_str(&text).expect("defaults in tables of keys are TOML");
-    table.remove("value")
+    let value = table.remove("value")?;
+    match key.shape {
+        Shape::Number { .. } => value.as_f64().map(number_json),
+        Shape::Bool
+        | Shape::Integer { .. }
+        | Shape::Text
+        | Shape::Choice(_)
+        | Shape::Duration
+        | Shape::Name
+        | Shape::Path
+        | Shape::Metric
+        | Shape::List { .. }
+        | Shape::Table(_)
+        | Shape::Named(_)
+        | Shape::Map(_)
+        | Shape::Any
+        | Shape::OneOf(_) => Some(value),
+    }
+}
+
+/// A number in the one form that it has in keys: `2.0` and `2` mean the same and must have the same digest.
+fn number_json(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 { Value::from(value as i64) } else { Value::from(value) }
 }
 
 /// All defaults of a table that was not written, or `None` when it has a required key.
@@ -132,6 +156,8 @@ struct Spot<'a> {
     about: &'a str,
     /// What to underline.
     place: &'a Span,
+    /// Whether it is one of a list's items.
+    item: bool,
 }
 
 impl Fitter<'_> {
@@ -156,9 +182,11 @@ impl Fitter<'_> {
             let value = match table.get(key.name) {
                 Some(entry) => {
                     self.values.spans.insert(path.clone(), entry.place().clone());
-                    let spot = Spot { name: key.name, path: &path, about: key.about, place: entry.place() };
+                    let spot =
+                        Spot { name: key.name, path: &path, about: key.about, place: entry.place(), item: false };
                     self.value(&entry.node, &key.shape, spot)
                 }
+                None if key.required && self.setting.partial => None,
                 None if key.required => {
                     self.problems.push(
                         Diagnostic::error(format!("{title} needs `{}`", key.name))
@@ -197,7 +225,7 @@ impl Fitter<'_> {
             (Shape::Number { min, max }, Tree::Float(value)) => {
                 self.refuse_infinite(&node.tree, spot)?;
                 self.within(*value, *min, *max, &value.to_string(), spot)?;
-                Some(Value::from(*value))
+                Some(number_json(*value))
             }
             (Shape::Text, Tree::Text(text)) => {
                 if text.trim().is_empty() {
@@ -291,7 +319,9 @@ impl Fitter<'_> {
                         let words: Vec<_> = fits.iter().flat_map(|shape| words_of(shape)).collect();
                         match (fitting, tree, words.is_empty()) {
                             (Some(shape), _, _) => self.value(node, shape, spot),
-                            (None, Tree::Text(text), false) if !matches!(first, Shape::Text) => {
+                            (None, Tree::Text(text), false)
+                                if !matches!(first, Shape::Text) && !text.starts_with(HOOK_PREFIX) =>
+                            {
                                 self.unknown_word(text, &words, spot);
                                 None
                             }
@@ -336,7 +366,7 @@ impl Fitter<'_> {
         for (index, item) in items.iter().enumerate() {
             let path = join(spot.path, &index.to_string());
             self.values.spans.insert(path.clone(), item.span.clone());
-            let value = self.value(item, of, Spot { path: &path, place: &item.span, ..spot });
+            let value = self.value(item, of, Spot { path: &path, place: &item.span, item: true, ..spot });
             if let Some(value) = value {
                 if unique && !seen.insert(canonical_json(&value)) {
                     let message = format!("`{}` has {} twice", spot.name, shown(&value.to_string()));
@@ -430,7 +460,8 @@ impl Fitter<'_> {
         if matches!(tree, Tree::Unreadable) {
             return;
         }
-        self.complain(format!("`{}` must be {expected}, not {}", spot.name, tree.kind()), spot);
+        let subject = if spot.item { "each item of " } else { "" };
+        self.complain(format!("{subject}`{}` must be {expected}, not {}", spot.name, tree.kind()), spot);
     }
 
     fn unknown_word(&mut self, text: &str, words: &[&str], spot: Spot<'_>) {
@@ -501,8 +532,8 @@ fn expected(shape: &Shape) -> String {
         Shape::Text => "text".to_owned(),
         Shape::Choice(words) => format!("one of {}", words.join(", ")),
         Shape::Duration => "a duration such as \"30s\"".to_owned(),
-        Shape::Name => "a name".to_owned(),
-        Shape::Path => "a path".to_owned(),
+        Shape::Name => "a name as text".to_owned(),
+        Shape::Path => "a path as text".to_owned(),
         Shape::Metric => "the name of a metric".to_owned(),
         Shape::List { .. } => "a list".to_owned(),
         Shape::Table(_) | Shape::Named(_) | Shape::Map(_) => "a table".to_owned(),

@@ -238,7 +238,7 @@ pub(super) const TOP: &[Key] = &[
     required("schema", Shape::Integer { min: SCHEMA, max: SCHEMA }, "version of the plan's format: schema = 1"),
     optional("name", Shape::Name, "names the results' folder; left out: the name of the file"),
     optional("description", Shape::Text, "free words for people"),
-    required("model", Shape::Table(MODEL), "what is served"),
+    required("model", Shape::Table(MODEL), "what is served; its `id` is the one that the server lists"),
     optional("workload", Shape::Table(WORKLOAD), "the traffic"),
     optional("workloads", Shape::Named(WORKLOAD), "several kinds of traffic, by name, instead of [workload]"),
     optional("target", Shape::Any, "how deployments come to life, unless they say it themselves"),

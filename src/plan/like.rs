@@ -19,6 +19,7 @@ pub(super) fn inherit(deployments: &mut Table, problems: &mut Problems) {
     let place_of = |name: &str| names.iter().position(|other| other == name);
 
     let mut done = BTreeSet::new();
+    let mut broken = BTreeSet::new();
     for start in 0..names.len() {
         // The way from this deployment to the one that inherits nothing or is complete already.
         let mut chain = vec![start];
@@ -33,6 +34,7 @@ pub(super) fn inherit(deployments: &mut Table, problems: &mut Problems) {
                         .at(span.clone())
                         .suggest(nearest(target, others)),
                 );
+                broken.insert(at);
                 break;
             };
             if let Some(first) = chain.iter().position(|seen| *seen == next) {
@@ -42,10 +44,14 @@ pub(super) fn inherit(deployments: &mut Table, problems: &mut Problems) {
                         .at(span.clone())
                         .help("one of them must stand on its own: remove its `like`"),
                 );
+                broken.extend(&chain);
                 break;
             }
             chain.push(next);
             at = next;
+        }
+        if chain.iter().any(|at| broken.contains(at)) {
+            broken.extend(&chain);
         }
         for pair in chain.windows(2).rev() {
             if done.insert(pair[0]) {
@@ -54,11 +60,17 @@ pub(super) fn inherit(deployments: &mut Table, problems: &mut Problems) {
         }
         done.extend(chain);
     }
-    for entry in deployments.values_mut() {
-        if like_of(entry).is_some()
+    for (at, entry) in deployments.values_mut().enumerate() {
+        if likes[at].is_some()
             && let Tree::Table(table) = &mut entry.node.tree
         {
-            table.shift_remove(LIKE);
+            // What a broken chain would have brought is not known: the check of shapes must not call it missing.
+            match table.get_mut(LIKE).filter(|_| broken.contains(&at)) {
+                Some(like) => like.node.tree = Tree::Unreadable,
+                None => {
+                    table.shift_remove(LIKE);
+                }
+            }
         }
     }
 }

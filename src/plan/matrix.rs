@@ -97,7 +97,8 @@ impl Matrix {
         if combinations.is_empty() {
             problems.push(
                 Diagnostic::error("`exclude` leaves no combination of the matrix")
-                    .at(table.get(EXCLUDE).map(|entry| entry.place().clone())),
+                    .at(table.get(EXCLUDE).map(|entry| entry.place().clone()))
+                    .help("take out one of its tables: each leaves out what agrees with all of its keys"),
             );
         }
         Self { variables, combinations, used: BTreeSet::new(), broken }
@@ -118,6 +119,16 @@ impl Matrix {
                 let mut node = entry.node.clone();
                 substitute(&mut node, &combination, sources, problems);
                 let key = entry.key.clone();
+                if longer.len() > 40 {
+                    problems.push(
+                        Diagnostic::error(format!("the name `{longer}` has {} characters, 40 fit", longer.len()))
+                            .at(key)
+                            .help(format!(
+                                "values of the matrix are added to `{name}`: shorten the name or the values"
+                            )),
+                    );
+                    continue;
+                }
                 insert(&mut expanded, longer, Entry { key, node }, what, problems);
             }
         }
@@ -205,17 +216,25 @@ impl Matrix {
     }
 }
 
-/// Reports expressions of the matrix in a part of the plan that is not multiplied.
-pub(super) fn refuse_expressions(section: &str, node: &Node, sources: &SourceMap, problems: &mut Problems) {
-    for_each_text(node, &mut |text, span| {
-        if Expressions::find(text).is_some() {
-            problems.push(
-                Diagnostic::error(format!("`{section}` cannot use variables of the matrix"))
-                    .at(within(span, text, sources))
-                    .help("only deployments, workloads and their target are multiplied by it"),
-            );
+/// Reports expressions of the matrix in a part of the plan that is not multiplied, and makes them unreadable.
+pub(super) fn refuse_expressions(section: &str, node: &mut Node, sources: &SourceMap, problems: &mut Problems) {
+    match &mut node.tree {
+        Tree::Text(text) => {
+            if Expressions::find(text).is_some() {
+                problems.push(
+                    Diagnostic::error(format!("`{section}` cannot use variables of the matrix"))
+                        .at(within(&node.span, text, sources))
+                        .help("only deployments, workloads and their target are multiplied by it"),
+                );
+                node.tree = Tree::Unreadable;
+            }
         }
-    });
+        Tree::List(items) => items.iter_mut().for_each(|item| refuse_expressions(section, item, sources, problems)),
+        Tree::Table(table) => {
+            table.values_mut().for_each(|entry| refuse_expressions(section, &mut entry.node, sources, problems));
+        }
+        Tree::Bool(_) | Tree::Integer(_) | Tree::Float(_) | Tree::Unreadable => {}
+    }
 }
 
 fn fitting(name: &str) -> String {
@@ -373,14 +392,5 @@ fn within(span: &Span, part: &str, sources: &SourceMap) -> Span {
             Span { source: span.source, range: start..start + part.len() }
         }
         None => span.clone(),
-    }
-}
-
-fn for_each_text(node: &Node, visit: &mut dyn FnMut(&str, &Span)) {
-    match &node.tree {
-        Tree::Text(text) => visit(text, &node.span),
-        Tree::List(items) => items.iter().for_each(|item| for_each_text(item, visit)),
-        Tree::Table(table) => table.values().for_each(|entry| for_each_text(&entry.node, visit)),
-        Tree::Bool(_) | Tree::Integer(_) | Tree::Float(_) | Tree::Unreadable => {}
     }
 }

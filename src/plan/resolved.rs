@@ -1,7 +1,7 @@
 //! A plan as a document again: every value that holds, and which of them nobody wrote.
 //!
 //! The text is a plan itself: with the same names of things it checks to the same plan. `like` and the matrix are gone
-//! from it, paths are absolute. Secrets cannot be in it, because plans hold names of environment variables only.
+//! from it, paths are absolute, tables without keys are left out. Secrets cannot be in it, because plans hold names of environment variables only.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub fn resolved_toml(resolved: &Values) -> String {
 
 fn write_table(out: &mut String, resolved: &Values, table: &Map<String, Value>, path: &mut Vec<String>) {
     let (tables, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_object());
-    if !path.is_empty() && (!plain.is_empty() || tables.is_empty()) {
+    if !path.is_empty() && !plain.is_empty() {
         let header: Vec<_> = path.iter().map(|segment| key(segment)).collect();
         let gap = if out.is_empty() { "" } else { "\n" };
         let _ = writeln!(out, "{gap}[{}]", header.join("."));

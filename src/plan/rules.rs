@@ -1,5 +1,6 @@
 //! What single keys cannot show: values that do not go together.
 
+use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
 use super::keys::OWN_FIELDS;
@@ -13,20 +14,25 @@ const PER_GPU: &str = "output-throughput-per-gpu";
 /// More points than this cannot be meant: at three minutes each they take a month.
 const MOST_POINTS: usize = 20_000;
 
-/// Rules within one workload.
-pub(super) fn check_workload(workload: &Workload, values: &Values, problems: &mut Problems) {
-    let place = |key: &str| values.span(key).cloned();
-    for (mean_key, mean, std_key, std) in
-        [("isl", workload.isl, "isl-std", workload.isl_std), ("osl", workload.osl, "osl-std", workload.osl_std)]
-    {
-        if std > f64::from(mean) {
+/// Rules between keys of one workload that hold whatever else is wrong with it.
+pub(super) fn check_lengths(values: &Values, problems: &mut Problems) {
+    for (mean_key, std_key) in [("isl", "isl-std"), ("osl", "osl-std")] {
+        let fields = Fields(&values.json);
+        if let (Some(mean), Some(std)) = (fields.number(mean_key), fields.number(std_key))
+            && std > mean
+        {
             problems.push(
                 Diagnostic::error(format!("`{std_key}` ({std}) is larger than `{mean_key}` ({mean})"))
-                    .at(place(std_key).or_else(|| place(mean_key)))
+                    .at(values.span(std_key).or_else(|| values.span(mean_key)).cloned())
                     .help("lengths below 1 are drawn again, so the mean would not be reached: lower the deviation"),
             );
         }
     }
+}
+
+/// Rules within one workload.
+pub(super) fn check_workload(workload: &Workload, values: &Values, problems: &mut Problems) {
+    let place = |key: &str| values.span(key).cloned();
     if workload.request.idle_timeout > workload.request.timeout {
         problems.push(
             Diagnostic::warning(format!(

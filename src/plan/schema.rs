@@ -186,7 +186,7 @@ fn plots(catalog: &Catalog) -> Value {
 fn objectives() -> Value {
     let mut properties = Map::new();
     for row in METRICS.iter().filter(|row| row.better != Better::Neutral) {
-        let bound = json!({ "type": "number", "exclusiveMinimum": 0 });
+        let bound = json!({ "type": "number", "minimum": 0 });
         let statistics: &[&str] = match row.formula {
             Formula::PerRequest(_) => STATISTICS,
             Formula::PerPoint(_) => &[VALUE],
@@ -207,13 +207,7 @@ fn shape(shape: &Shape, expressions: Expressions) -> Value {
     let plain = plain(shape, expressions);
     // Texts take an expression as they are; everything else needs the way out.
     let takes_text = match shape {
-        Shape::Text
-        | Shape::Path
-        | Shape::Any
-        | Shape::OneOf(_)
-        | Shape::Table(_)
-        | Shape::Named(_)
-        | Shape::Map(_) => true,
+        Shape::Text | Shape::Path | Shape::Any | Shape::Table(_) | Shape::Named(_) | Shape::Map(_) => true,
         Shape::Bool
         | Shape::Integer { .. }
         | Shape::Number { .. }
@@ -221,7 +215,8 @@ fn shape(shape: &Shape, expressions: Expressions) -> Value {
         | Shape::Duration
         | Shape::Name
         | Shape::Metric
-        | Shape::List { .. } => false,
+        | Shape::List { .. }
+        | Shape::OneOf(_) => false,
     };
     if expressions == Expressions::Refused || takes_text {
         return plain;
@@ -251,6 +246,6 @@ fn plain(of: &Shape, expressions: Expressions) -> Value {
         Shape::Named(keys) => named(table(keys.iter(), expressions)),
         Shape::Map(of) => json!({ "type": "object", "additionalProperties": shape(of, expressions) }),
         Shape::Any => json!({}),
-        Shape::OneOf(shapes) => json!({ "anyOf": shapes.iter().map(|of| shape(of, expressions)).collect::<Vec<_>>() }),
+        Shape::OneOf(shapes) => json!({ "anyOf": shapes.iter().map(|of| plain(of, expressions)).collect::<Vec<_>>() }),
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn table_of<'a>(title: &str, entry: &'a Entry, problems: &mut Problem
         Tree::Unreadable => None,
         other @ (Tree::Bool(_) | Tree::Integer(_) | Tree::Float(_) | Tree::Text(_) | Tree::List(_)) => {
             problems.push(
-                Diagnostic::error(format!("{title} must be a table, not {}", other.kind())).at(entry.place().clone()),
+                Diagnostic::error(format!("{title} must be a table, not {}", other.kind()))
+                    .at(entry.place().clone())
+                    .help(format!("write its keys under a line {title}")),
             );
             None
         }
@@ -92,9 +94,10 @@ pub(super) fn objectives(table: &Table, values: &mut Values, problems: &mut Prob
             if !statistics.contains(&statistic) {
                 let problem = Diagnostic::error(format!("`{name}` has no statistic `{}`", shown(statistic)))
                     .at(entry.key.clone());
-                problems.push(match near(statistic, statistics.iter().copied()) {
-                    Some(near) => problem.suggest(Some(near)),
-                    None => problem.help(format!("it has {}", statistics.join(", "))),
+                problems.push(match (row.formula, near(statistic, statistics.iter().copied())) {
+                    (Formula::PerPoint(_), _) => problem.help(format!("it has one value per level: {name} = ...")),
+                    (Formula::PerRequest(_), Some(near)) => problem.suggest(Some(near)),
+                    (Formula::PerRequest(_), None) => problem.help(format!("it has {}", statistics.join(", "))),
                 });
                 continue;
             }
@@ -133,11 +136,11 @@ fn bound(name: &str, unit: &str, entry: &Entry, problems: &mut Problems) -> Opti
         Tree::Unreadable => return None,
         Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Table(_) => f64::NAN,
     };
-    if number.is_finite() && number > 0.0 {
+    if number.is_finite() && number >= 0.0 {
         return Some(number);
     }
     problems.push(
-        Diagnostic::error(format!("a bound on `{name}` is a number above zero"))
+        Diagnostic::error(format!("a bound on `{name}` is a number, not below zero"))
             .at(entry.place().clone())
             .help(format!("write the number alone, in {unit}")),
     );

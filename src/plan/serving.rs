@@ -5,6 +5,7 @@ use super::catalog::{Catalog, Scope, TargetKind};
 use super::document::{Entry, Table, Tree};
 use super::fit::{Setting, fit_table, near, shown};
 use super::keys::DEPLOYMENT;
+use super::like::LIKE;
 use super::model::{Deployment, TargetChoice, Values};
 use super::sections::{absorb, table_of};
 use super::shape::Key;
@@ -72,6 +73,8 @@ pub(super) fn fit(
 ) -> Option<Served> {
     let title = format!("[deployments.{name}]");
     let mut table = table_of(&title, entry, problems)?.clone();
+    let partial = table.get(LIKE).is_some_and(|like| matches!(like.node.tree, Tree::Unreadable));
+    let setting = Setting { partial, ..setting };
     let target = match table.shift_remove(TARGET) {
         Some(target) => fit_target(&target, catalog, setting, problems),
         None => {
@@ -191,7 +194,7 @@ fn foreign_to_target(key: &str, kind: &dyn TargetKind, catalog: &Catalog) -> Opt
     if has(kind.deployment_keys()) || has(DEPLOYMENT) {
         return Some(
             Diagnostic::error(format!("`{key}` is a key of a deployment, not of the target"))
-                .help(format!("move it to [deployments.NAME], for each that needs it")),
+                .help("move it to [deployments.NAME], for each that needs it"),
         );
     }
     let owner = catalog.targets.iter().find(|other| has(other.target_keys()))?;
