@@ -9,11 +9,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::defaults::{absent, number_json};
 use super::document::{Node, Table, Tree};
 use super::model::Values;
 use super::shape::{Key, Shape};
+use super::words::{expected, takes, words_of};
 use crate::base::{Diagnostic, Name, Problems, Span, canonical_json, nearest, parse_duration, slug};
-use crate::measure::{METRICS, metric};
+use crate::measure::metric;
 
 /// The prefix of metrics that hooks of the plan print.
 pub(super) const HOOK_PREFIX: &str = "hook.";
@@ -68,74 +70,6 @@ pub(super) fn fitting_name(text: &str) -> String {
     match fit.trim_end_matches('-') {
         "" => "names are made of a-z, 0-9 and hyphens, at most 40 characters".to_owned(),
         fit => format!("names are made of a-z, 0-9 and hyphens, at most 40 characters: `{fit}` would do"),
-    }
-}
-
-/// The default of a key as JSON.
-///
-/// # Panics
-/// When the table of keys holds something that is no TOML, which a test of every table must show.
-pub(super) fn default_json(key: &Key) -> Option<Value> {
-    let text = format!("value = {}", key.default?);
-    let mut table: Map<String, Value> = toml::from_str(&text).expect("defaults in tables of keys are TOML");
-    let value = table.remove("value")?;
-    match key.shape {
-        Shape::Number { .. } => value.as_f64().map(number_json),
-        Shape::Bool
-        | Shape::Integer { .. }
-        | Shape::Text
-        | Shape::Choice(_)
-        | Shape::Duration
-        | Shape::Name
-        | Shape::Path
-        | Shape::Metric
-        | Shape::List { .. }
-        | Shape::Table(_)
-        | Shape::Named(_)
-        | Shape::Map(_)
-        | Shape::Any
-        | Shape::OneOf(_) => Some(value),
-    }
-}
-
-/// A number in the one form that it has in keys: `2.0` and `2` mean the same and must have the same digest.
-fn number_json(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e15 { Value::from(value as i64) } else { Value::from(value) }
-}
-
-/// All defaults of a table that was not written, or `None` when it has a required key.
-fn defaults(keys: &[&Key]) -> Option<Map<String, Value>> {
-    let mut map = Map::new();
-    for key in keys {
-        if key.required {
-            return None;
-        }
-        map.extend(absent(key).map(|value| (key.name.to_owned(), value)));
-    }
-    Some(map)
-}
-
-/// What stands for a key that was not written.
-fn absent(key: &Key) -> Option<Value> {
-    match (default_json(key), &key.shape) {
-        (Some(value), _) => Some(value),
-        (None, Shape::Table(keys)) => defaults(&keys.iter().collect::<Vec<_>>()).map(Value::Object),
-        (None, Shape::Named(_) | Shape::Map(_)) => Some(Value::Object(Map::new())),
-        (
-            None,
-            Shape::Bool
-            | Shape::Integer { .. }
-            | Shape::Number { .. }
-            | Shape::Text
-            | Shape::Choice(_)
-            | Shape::Duration
-            | Shape::Name
-            | Shape::Path
-            | Shape::Metric
-            | Shape::List { .. }
-            | Shape::Any
-            | Shape::OneOf(_),
-        ) => None,
     }
 }
 
@@ -483,61 +417,5 @@ fn unknown_key(name: &str, title: &str, keys: &[&Key]) -> Diagnostic {
     match near(name, keys.iter().map(|key| key.name)) {
         Some(near) => problem.suggest(Some(near)),
         None => problem.help(format!("it has {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))),
-    }
-}
-
-/// Words that a shape takes, for suggestions.
-fn words_of(shape: &Shape) -> Vec<&'static str> {
-    match shape {
-        Shape::Choice(words) => words.to_vec(),
-        Shape::Metric => METRICS.iter().map(|row| row.id).collect(),
-        Shape::OneOf(shapes) => shapes.iter().flat_map(words_of).collect(),
-        Shape::Bool
-        | Shape::Integer { .. }
-        | Shape::Number { .. }
-        | Shape::Text
-        | Shape::Duration
-        | Shape::Name
-        | Shape::Path
-        | Shape::List { .. }
-        | Shape::Table(_)
-        | Shape::Named(_)
-        | Shape::Map(_)
-        | Shape::Any => Vec::new(),
-    }
-}
-
-/// Whether a shape takes values of this type of TOML's at all.
-fn takes(shape: &Shape, tree: &Tree) -> bool {
-    match shape {
-        Shape::Bool => matches!(tree, Tree::Bool(_)),
-        Shape::Integer { .. } => matches!(tree, Tree::Integer(_)),
-        Shape::Number { .. } => matches!(tree, Tree::Integer(_) | Tree::Float(_)),
-        Shape::Text | Shape::Choice(_) | Shape::Duration | Shape::Name | Shape::Path | Shape::Metric => {
-            matches!(tree, Tree::Text(_))
-        }
-        Shape::List { .. } => matches!(tree, Tree::List(_)),
-        Shape::Table(_) | Shape::Named(_) | Shape::Map(_) => matches!(tree, Tree::Table(_)),
-        Shape::Any => true,
-        Shape::OneOf(shapes) => shapes.iter().any(|shape| takes(shape, tree)),
-    }
-}
-
-/// What a shape takes, for the sentence "must be X".
-fn expected(shape: &Shape) -> String {
-    match shape {
-        Shape::Bool => "true or false".to_owned(),
-        Shape::Integer { .. } => "a whole number".to_owned(),
-        Shape::Number { .. } => "a number".to_owned(),
-        Shape::Text => "text".to_owned(),
-        Shape::Choice(words) => format!("one of {}", words.join(", ")),
-        Shape::Duration => "a duration such as \"30s\"".to_owned(),
-        Shape::Name => "a name as text".to_owned(),
-        Shape::Path => "a path as text".to_owned(),
-        Shape::Metric => "the name of a metric".to_owned(),
-        Shape::List { .. } => "a list".to_owned(),
-        Shape::Table(_) | Shape::Named(_) | Shape::Map(_) => "a table".to_owned(),
-        Shape::Any => "anything".to_owned(),
-        Shape::OneOf(shapes) => shapes.iter().map(expected).collect::<Vec<_>>().join(" or "),
     }
 }

@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::document::{Entry, Table, Tree};
-use crate::base::{Diagnostic, Problems, Span, nearest};
+use super::fit::near;
+use crate::base::{Diagnostic, Problems, Span};
 
 /// The key itself, which is gone afterwards.
 pub(super) const LIKE: &str = "like";
@@ -32,7 +33,7 @@ pub(super) fn inherit(deployments: &mut Table, problems: &mut Problems) {
                 problems.push(
                     Diagnostic::error(format!("`{}` is to be like `{target}`, which is no deployment", names[at]))
                         .at(span.clone())
-                        .suggest(nearest(target, others)),
+                        .suggest(near(target, others)),
                 );
                 broken.insert(at);
                 break;

@@ -9,7 +9,7 @@ use super::document::{self, Document};
 use super::model::{Plan, Values};
 use super::read::read_plan;
 use super::sets;
-use crate::base::{Problems, SourceMap};
+use crate::base::{Diagnostic, Problems, Severity, SourceMap};
 
 /// What came of a plan file.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,17 +59,30 @@ pub fn check_text(path: &Path, text: String, sets: &[String], catalog: &Catalog)
     Checked { sources, problems, plan, resolved }
 }
 
+/// Problems beyond this number are only counted: nobody reads on, and each is rendered with its text.
+const MOST_PROBLEMS: usize = 100;
+
 /// One problem of an inherited or multiplied key is found once for each that inherits it, and told once.
 fn without_repeats(problems: Problems) -> Problems {
     let mut seen = BTreeSet::new();
     let mut kept = Problems::default();
+    let mut more = 0;
     for problem in problems.sorted() {
         let place = problem.span.as_ref().map(|span| (span.source, span.range.start, span.range.end));
         // The message names the deployment, the advice does not.
         let words = problem.help.as_deref().unwrap_or(&problem.message);
-        if seen.insert((place, words)) {
-            kept.push(problem.clone());
+        if !seen.insert((place, words)) {
+            continue;
         }
+        // Errors are not crowded out by warnings before them: a plan with errors must have one to show.
+        if kept.len() < MOST_PROBLEMS || (problem.severity == Severity::Error && !kept.has_errors()) {
+            kept.push(problem.clone());
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        kept.push(Diagnostic::note(format!("{more} more problems are not shown")));
     }
     kept
 }

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::document::{Entry, Node, Table, Tree};
 use super::expression::{Expressions, Fault};
-use crate::base::{Diagnostic, Name, Problems, SourceMap, Span, canonical_json, nearest, slug};
+use super::fit::near;
+use crate::base::{Diagnostic, Name, Problems, SourceMap, Span, canonical_json, slug};
 
 const INCLUDE: &str = "include";
 const EXCLUDE: &str = "exclude";
@@ -192,8 +193,8 @@ impl Matrix {
         let known: Vec<_> = self.variables.iter().map(|(known, _)| known.as_str()).collect();
         let found = if text.contains(&snake) { &snake } else { text };
         let problem = Diagnostic::error(format!("[matrix] has no variable `{name}`")).at(within(span, found, sources));
-        match nearest(name, known.iter().copied()) {
-            Some(near) => problem.help(format!("did you mean `matrix.{}`?", near.replace('-', "_"))),
+        match near(name, known.iter().copied()) {
+            Some(name) => problem.help(format!("did you mean `matrix.{}`?", name.replace('-', "_"))),
             None if known.is_empty() => problem.help(format!("add it: [matrix] {name} = [...]")),
             None => problem.help(format!("it has {}", known.join(", "))),
         }
@@ -312,7 +313,7 @@ fn tables_of(name: &str, entry: &Entry, variables: &[(String, Span)], problems: 
                 problems.push(
                     Diagnostic::error(format!("[matrix] has no variable `{key}`"))
                         .at(inner.key.clone())
-                        .suggest(nearest(key, variables.iter().map(|(variable, _)| variable.as_str()))),
+                        .suggest(near(key, variables.iter().map(|(variable, _)| variable.as_str()))),
                 );
             }
         }

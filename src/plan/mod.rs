@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod check;
+mod defaults;
 mod document;
 pub mod duration_text;
 mod estimate;
@@ -28,8 +29,10 @@ mod serving;
 mod sets;
 mod shape;
 mod steps;
+mod words;
 
 pub use catalog::{Catalog, NeedMode, NeedRule, PlotRow, Reach, Scope, StepClass, StepRow, TargetKind};
+pub use defaults::key_faults;
 pub use estimate::{Estimate, estimate, gpu_hours};
 pub use expand::expand;
 pub use load::{Checked, check_text, load_plan};

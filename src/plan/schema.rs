@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::catalog::Catalog;
-use super::fit::default_json;
+use super::defaults::default_json;
 use super::keys::{DEPLOYMENT, PLOT, PLOTS, STATISTICS, TOP, VALUE, WORKLOAD};
 use super::shape::{Key, Shape};
 use crate::measure::{Better, Formula, METRICS};

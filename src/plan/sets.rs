@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use super::document::{Entry, Node, Table, Tree, parse_key, parse_value};
-use crate::base::{Diagnostic, Problems, SourceMap, Span, nearest};
+use super::fit::near;
+use crate::base::{Diagnostic, Problems, SourceMap, Span};
 
 /// Tables whose members must exist before a `--set` may change them: a mistyped name would add a deployment.
 const FIXED_MEMBERS: &[(&str, &str)] = &[("deployments", "deployment"), ("workloads", "workload")];
@@ -54,8 +55,8 @@ fn insert(root: &mut Table, segments: &[(String, Span)], node: Node) -> Result<(
         };
         if !known.contains(&member.as_str()) {
             let problem = Diagnostic::error(format!("the plan has no {what} `{member}`")).at(place.clone());
-            return Err(match nearest(member, known.iter().copied()) {
-                Some(near) => problem.suggest(Some(near)),
+            return Err(match near(member, known.iter().copied()) {
+                Some(name) => problem.suggest(Some(name)),
                 None if known.is_empty() => problem.help(format!("add it to the plan: --set changes a {what}")),
                 None => problem.help(format!("it has {}", known.join(", "))),
             });

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use dynbench::base::Problems;
 use dynbench::plan::{
-    Catalog, Checked, Plan, StepSpec, check_text, estimate, expand, load_plan, resolved_toml, schema_json,
+    Catalog, Checked, Plan, StepSpec, check_text, estimate, expand, key_faults, load_plan, resolved_toml, schema_json,
 };
 use insta::{assert_snapshot, glob};
 use proptest::prelude::*;
@@ -275,9 +275,28 @@ fn values_fit_the_struct_of_their_kind() {
 }
 
 #[test]
-fn the_schema_knows_every_key_and_every_default_fits_its_key() {
-    let schema = schema_json(CATALOG_REF);
-    insta::assert_json_snapshot!(schema);
+fn the_schema_is_read_from_the_tables() {
+    insta::assert_json_snapshot!(schema_json(CATALOG_REF));
+}
+
+#[test]
+fn the_tables_of_targets_have_no_faults() {
+    for target in CATALOG.targets {
+        assert_eq!(key_faults(target.target_keys()), Vec::<String>::new(), "{}", target.kind());
+        assert_eq!(key_faults(target.deployment_keys()), Vec::<String>::new(), "{}", target.kind());
+    }
+}
+
+#[test]
+fn thousands_of_problems_are_counted_and_not_all_told() {
+    let mut text = String::from(MINIMAL);
+    for at in 0..20_000 {
+        writeln!(text, "key-{at} = 1").unwrap();
+    }
+    let checked = check(&text, &[]);
+    assert_eq!(checked.problems.len(), 101);
+    assert!(messages(&checked.problems).contains(&"19900 more problems are not shown".to_owned()));
+    assert!(checked.problems.has_errors());
 }
 
 /// Whether some order of the steps respects all needs, and no need points at nothing.
@@ -317,7 +336,8 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    // PROPTEST_CASES makes it as long as one likes.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn needs_never_form_a_circle_and_point_backwards_only(text in plan_text()) {
