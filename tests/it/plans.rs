@@ -288,6 +288,27 @@ fn the_tables_of_targets_have_no_faults() {
 }
 
 #[test]
+fn huge_and_deep_texts_end_in_errors() {
+    let chain: String = (0..25_000).map(|at| format!("[deployments.d{at}]\nlike = \"d{}\"\n", at + 1)).collect();
+    let texts = [
+        "a = [1,\n".repeat(100_000),
+        format!("{}\n{} = 1\n", MINIMAL, "x".repeat(900_000)),
+        format!("schema = 1\nname = \"{}\"\n", "x".repeat(900_000)),
+        format!("schema = 1\n{}", "[".repeat(500_000)),
+        format!("schema = 1\nmodel.id = \"m\"\ntarget.kind = \"simulated\"\n{chain}"),
+    ];
+    for text in texts {
+        let checked = check(&text, &[]);
+        assert!(checked.problems.has_errors() && checked.plan.is_none());
+        assert!(checked.problems.len() <= 101);
+        for problem in checked.problems.sorted() {
+            assert!(problem.message.len() < 300, "{}", problem.message.len());
+        }
+        checked.problems.render(&checked.sources, false);
+    }
+}
+
+#[test]
 fn thousands_of_problems_are_counted_and_not_all_told() {
     let mut text = String::from(MINIMAL);
     for at in 0..20_000 {
