@@ -3,15 +3,45 @@
 //! This floor cannot see targets, step kinds or plots: it defines what a row of those tables must tell it
 //! ([`TargetKind`], [`StepRow`], [`PlotRow`]) and is handed a [`Catalog`] that `app` fills.
 
+mod build;
 mod catalog;
+mod check;
+mod defaults;
+mod document;
+pub mod duration_text;
+mod estimate;
+mod expand;
+mod expression;
+mod fingerprint;
+mod fit;
+mod keys;
+mod like;
+mod load;
+mod matrix;
 mod model;
+mod read;
+mod resolved;
+mod rules;
+mod schema;
+mod sections;
+mod select;
+mod serving;
+mod sets;
 mod shape;
 mod steps;
+mod words;
 
 pub use catalog::{Catalog, NeedMode, NeedRule, PlotRow, Reach, Scope, StepClass, StepRow, TargetKind};
+pub use defaults::key_faults;
+pub use estimate::{Estimate, estimate, gpu_hours};
+pub use expand::expand;
+pub use load::{Checked, check_text, load_plan};
 pub use model::{
     Api, Comparison, Custom, Deployment, Exports, Hook, Hooks, IncarnationPolicy, Model, Objective, OnFailure, Plan,
     PlotChoice, Policy, Request, TargetChoice, Teardown, Validity, Values, Workload,
 };
+pub use resolved::resolved_toml;
+pub use schema::schema_json;
+pub use select::{NoMatch, matches, select};
 pub use shape::{Key, Shape};
 pub use steps::{Address, Need, StepSpec};

@@ -9,7 +9,8 @@ pub struct Key {
     pub about: &'static str,
     /// What it may hold.
     pub shape: Shape,
-    /// Its default as TOML text, if it has a fixed one.
+    /// Its default as TOML text (text with its quotation marks), if it has a fixed one. A table without one is filled
+    /// with the defaults of its keys, unless one of them is required: then it stays away when it is not written.
     pub default: Option<&'static str>,
     /// Whether it must be written.
     pub required: bool,
@@ -38,13 +39,14 @@ pub enum Shape {
     Text,
     /// One of a few words.
     Choice(&'static [&'static str]),
-    /// `30s`, `5m`, `1h30m`.
+    /// `30s`, `5m`, `1h30m`, longer than nothing. Stays text in [`super::Values`]: read it with
+    /// [`super::duration_text`].
     Duration,
     /// A [`crate::base::Name`].
     Name,
-    /// A path; relative ones start at the plan's folder.
+    /// A path; relative ones start at the plan's folder and are absolute in [`super::Values`].
     Path,
-    /// The id of a metric.
+    /// The id or short name of a metric (the id in [`super::Values`]), or `hook.NAME` when the plan has hooks.
     Metric,
     /// A list.
     List {
@@ -63,6 +65,6 @@ pub enum Shape {
     Map(&'static Shape),
     /// Whatever TOML can say.
     Any,
-    /// The first of these that fits.
+    /// The first of these that fits. When none does, the last that takes such a type says why.
     OneOf(&'static [Shape]),
 }

@@ -1,0 +1,116 @@
+//! What decides the meaning of a step's result, field by field: `explain` compares it, its digest is the key.
+//!
+//! Never in it: run id, paths, namespaces, deadlines, the version of this tool, secrets, which plots are drawn, who
+//! else is measured. A tokenizer is there as a yes or no: where its file lies says nothing. GPUs stand only with steps
+//! that sum up, because a corrected number needs no new measurement.
+
+use serde_json::{Map, Value, json};
+
+use super::catalog::{Catalog, Scope, StepRow};
+use super::model::{Deployment, Plan, Workload};
+use super::rules::gpus_of;
+use crate::measure::Level;
+
+/// What a step is about.
+pub(super) struct Subject<'a> {
+    pub(super) row: &'a StepRow,
+    pub(super) deployment: Option<&'a Deployment>,
+    pub(super) workload: Option<&'a Workload>,
+    pub(super) level: Option<Level>,
+    pub(super) plot: Option<&'a str>,
+}
+
+/// The fingerprint of a step.
+pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog) -> Value {
+    let mut fields = Map::new();
+    fields.insert("kind".to_owned(), json!(subject.row.kind));
+    fields.insert("version".to_owned(), json!(subject.row.version));
+    if let Some(deployment) = subject.deployment {
+        let target = catalog.target(&deployment.target.kind);
+        let served = deployment.served_name.as_ref().unwrap_or(&plan.model.id);
+        fields.insert("model".to_owned(), json!({ "id": plan.model.id, "served": served }));
+        let of_target = target.map_or(Value::Null, |target| target.fingerprint(plan, deployment));
+        fields.insert("target".to_owned(), json!({ "kind": deployment.target.kind, "is": of_target }));
+        if let Some(workload) = subject.workload {
+            fields.insert("transport".to_owned(), json!(target.map(|target| target.transport())));
+            let tokenizer = deployment.tokenizer.is_some() || plan.model.tokenizer.is_some();
+            fields.insert("workload".to_owned(), traffic(workload, tokenizer));
+            match subject.level {
+                Some(level) => {
+                    let Level::Concurrency(users) = level;
+                    fields.insert("level".to_owned(), json!(level));
+                    fields.insert("requests".to_owned(), json!(workload.requests_at(users)));
+                    fields.insert("duration-s".to_owned(), json!(workload.duration.as_secs_f64()));
+                }
+                None => {
+                    fields.insert("warm-up-requests".to_owned(), json!(workload.warm_up_requests));
+                }
+            }
+        }
+    }
+    match subject.row.scope {
+        Scope::Run => {
+            fields.insert("definition".to_owned(), summary_definition(plan, catalog));
+        }
+        Scope::Plot => {
+            fields.insert("definition".to_owned(), plot_definition(subject.plot, plan, catalog));
+        }
+        Scope::Deployment | Scope::Block | Scope::Workload | Scope::Point => {}
+    }
+    Value::Object(fields)
+}
+
+/// Everything about the requests that is the same at every level.
+fn traffic(workload: &Workload, tokenizer: bool) -> Value {
+    let request = &workload.request;
+    json!({
+        "isl": workload.isl,
+        "isl-std": workload.isl_std,
+        "osl": workload.osl,
+        "osl-std": workload.osl_std,
+        "seed": workload.seed,
+        "tokenizer": tokenizer,
+        "request": {
+            "api": request.api,
+            "temperature": request.temperature,
+            "extra": request.extra,
+            "timeout-s": request.timeout.as_secs_f64(),
+            "idle-timeout-s": request.idle_timeout.as_secs_f64(),
+        },
+    })
+}
+
+fn gpus(plan: &Plan, catalog: &Catalog) -> Value {
+    plan.deployments
+        .values()
+        .map(|deployment| (deployment.name.to_string(), json!(gpus_of(plan, deployment, catalog))))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
+    // In the order of metrics and not of the file, so that reordering changes nothing.
+    let mut objectives: Vec<_> = plan.objectives.iter().collect();
+    objectives.sort_by(|one, other| (&one.metric, &one.statistic).cmp(&(&other.metric, &other.statistic)));
+    let first = plan.deployments.keys().next();
+    json!({
+        "objectives": objectives,
+        "validity": plan.validity,
+        "compare": {
+            "primary": plan.compare.primary,
+            "margin": plan.compare.margin,
+            "baseline": plan.compare.baseline.as_ref().or(first),
+        },
+        "gpus": gpus(plan, catalog),
+    })
+}
+
+fn plot_definition(plot: Option<&str>, plan: &Plan, catalog: &Catalog) -> Value {
+    let Some(id) = plot else { return Value::Null };
+    let needs_gpus = catalog.plots.iter().any(|row| row.id == id && row.needs_gpus);
+    match plan.plots.custom.get(id) {
+        Some(custom) => json!({ "custom": custom, "gpus": gpus(plan, catalog) }),
+        None if needs_gpus => json!({ "built-in": id, "gpus": gpus(plan, catalog) }),
+        None => json!({ "built-in": id }),
+    }
+}

@@ -1,0 +1,254 @@
+//! The tables of keys of a plan's own sections. Checking, suggestions, JSON Schema, help and `dynbench plan` are all
+//! read from here; what a target adds stands in its own table.
+
+use super::shape::{Key, Shape};
+
+/// A key that must be written.
+const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, about, shape, default: None, required: true }
+}
+
+/// A key that may be left out and has no fixed default.
+const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, about, shape, default: None, required: false }
+}
+
+/// A key with a fixed default, as TOML text.
+const fn defaulted(name: &'static str, shape: Shape, default: &'static str, about: &'static str) -> Key {
+    Key { name, about, shape, default: Some(default), required: false }
+}
+
+/// The one number of `schema` that this version reads.
+pub(super) const SCHEMA: i64 = 1;
+
+/// Statistics of a per-request metric that an objective may bound.
+pub(super) const STATISTICS: &[&str] = &["mean", "p50", "p90", "p95", "p99"];
+
+/// The statistic of a metric that has one value per point.
+pub(super) const VALUE: &str = "value";
+
+/// The most concurrent requests that one generator can be asked for.
+pub(super) const MOST_CONCURRENT: i64 = 100_000;
+
+const COUNT: Shape = Shape::Integer { min: 1, max: 100_000_000 };
+const SHARE: Shape = Shape::Number { min: 0.0, max: 1.0 };
+const LEVEL: Shape = Shape::Integer { min: 1, max: MOST_CONCURRENT };
+const LEVELS: Shape = Shape::OneOf(&[Shape::List { of: &LEVEL, min: 1, unique: true }, LEVEL]);
+const WORDS: Shape = Shape::List { of: &Shape::Text, min: 1, unique: false };
+const AXIS: Shape = Shape::OneOf(&[Shape::Choice(&[CONCURRENCY]), Shape::Metric]);
+
+/// The axis that is no metric.
+pub(super) const CONCURRENCY: &str = "concurrency";
+
+/// `[model]`
+pub(super) const MODEL: &[Key] = &[
+    required("id", Shape::Text, "the id that the server lists under /v1/models, such as \"Qwen/Qwen3-0.6B\""),
+    optional("tokenizer", Shape::Path, "a local tokenizer.json, or its folder, for prompts of exact length"),
+];
+
+/// `[workload.request]`
+const REQUEST: &[Key] = &[
+    defaulted("api", Shape::Choice(&["chat", "completions"]), "\"chat\"", "which endpoint is measured"),
+    optional("temperature", Shape::Number { min: 0.0, max: 100.0 }, "sampling temperature; not sent when left out"),
+    optional("extra", Shape::Map(&Shape::Any), "further fields of the request's body, sent as they are"),
+    defaulted("timeout", Shape::Duration, "\"600s\"", "limit for one whole request"),
+    defaulted("idle-timeout", Shape::Duration, "\"60s\"", "limit for silence within one request"),
+];
+
+/// Fields of the body that the generator sets itself, and the key to use instead.
+pub(super) const OWN_FIELDS: &[(&str, &str)] = &[
+    ("model", "`model.id`, or `served-name` of the deployment"),
+    ("messages", "`isl`"),
+    ("prompt", "`isl`"),
+    ("stream", "nothing: answers are always streamed"),
+    ("stream_options", "nothing: usage is always asked for"),
+    ("max_tokens", "`osl`"),
+    ("max_completion_tokens", "`osl`"),
+    ("min_tokens", "`osl`"),
+    ("temperature", "`temperature` of the same table"),
+    ("n", "`concurrency`: one answer for each request"),
+];
+
+/// `[workload]` and `[workloads.NAME]`
+pub(super) const WORKLOAD: &[Key] = &[
+    required("isl", Shape::Integer { min: 1, max: 10_000_000 }, "mean length of the prompts in tokens, at least 1"),
+    defaulted(
+        "isl-std",
+        Shape::Number { min: 0.0, max: 1e7 },
+        "0",
+        "standard deviation of the prompts' length, tokens",
+    ),
+    required("osl", Shape::Integer { min: 1, max: 1_000_000 }, "mean length of the answers in tokens, at least 1"),
+    defaulted(
+        "osl-std",
+        Shape::Number { min: 0.0, max: 1e6 },
+        "0",
+        "standard deviation of the answers' length, tokens",
+    ),
+    defaulted(
+        "concurrency",
+        LEVELS,
+        "[1, 2, 4, 8, 16, 32, 64, 128]",
+        "levels of concurrent requests, such as [1, 2, 4, 8], in the order in which they are measured",
+    ),
+    optional("requests", COUNT, "requests of each level; left out: 10 x concurrency, at least 400"),
+    defaulted("duration", Shape::Duration, "\"180s\"", "a level ends after this time even if requests are left"),
+    defaulted(
+        "warm-up-requests",
+        Shape::Integer { min: 0, max: 1_000_000 },
+        "20",
+        "requests that are sent, and not recorded, after each start of a deployment",
+    ),
+    defaulted(
+        "repeats",
+        Shape::Integer { min: 1, max: 100 },
+        "1",
+        "how often each level is measured, in blocks that alternate the order of the deployments",
+    ),
+    defaulted("seed", Shape::Integer { min: 0, max: i64::MAX }, "0", "decides lengths and prompts"),
+    optional("request", Shape::Table(REQUEST), "the shape of a request"),
+];
+
+/// Keys of `[deployments.NAME]` for all kinds of targets.
+pub(super) const DEPLOYMENT: &[Key] = &[
+    optional("like", Shape::Text, "another deployment whose keys this one inherits; its own keys replace them"),
+    optional(
+        "gpus",
+        Shape::Number { min: 0.01, max: 1e6 },
+        "GPUs of the deployment, prefill and decode together; leave it out when there is none",
+    ),
+    optional("served-name", Shape::Text, "the model's id on this deployment, when it differs from model.id"),
+    optional("tokenizer", Shape::Path, "a tokenizer.json, or its folder, for this deployment alone"),
+    optional("target", Shape::Any, "replaces the plan's [target] for this deployment"),
+];
+
+/// `[plots]` beside the tables of the user's own plots.
+pub(super) const PLOTS: &[Key] = &[optional(
+    "set",
+    Shape::List { of: &Shape::Text, min: 0, unique: true },
+    "built-in plots by id; left out: all that the data allow",
+)];
+
+/// `[plots.NAME]`
+pub(super) const PLOT: &[Key] = &[
+    defaulted("x", AXIS, "\"concurrency\"", "metric on the horizontal axis, or \"concurrency\""),
+    required("y", AXIS, "metric on the vertical axis"),
+    defaulted(
+        "statistic",
+        Shape::Choice(&["mean", "std", "min", "max", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"]),
+        "\"mean\"",
+        "which statistic of metrics that have one value per request",
+    ),
+    defaulted("group", Shape::Choice(&["deployment", "workload"]), "\"deployment\"", "what makes a line"),
+    defaulted("scale", Shape::Choice(&["linear", "log-x", "log-y", "log"]), "\"linear\"", "scale of the axes"),
+    defaulted(
+        "filter",
+        Shape::List { of: &Shape::Name, min: 0, unique: true },
+        "[]",
+        "only points of these deployments or workloads; empty: all",
+    ),
+    optional("title", Shape::Text, "title; left out: made from the metrics"),
+];
+
+/// `[validity]`
+pub(super) const VALIDITY: &[Key] = &[
+    defaulted("isl-tolerance", SHARE, "0.02", "largest relative difference of the mean ISL reached from the one asked"),
+    defaulted("osl-tolerance", SHARE, "0.02", "largest relative difference of the mean OSL reached from the one asked"),
+    defaulted("max-error-share", SHARE, "0.01", "largest share of requests that may fail, 0 to 1"),
+    defaulted("counters", Shape::Bool, "true", "whether the server's own counters must equal ours, where it has them"),
+    defaulted(
+        "send-lag-ms",
+        Shape::Number { min: 0.0, max: 60_000.0 },
+        "1.0",
+        "p99 of the generator's own delay that is always allowed, milliseconds (else 1 % of the TTFT's median)",
+    ),
+];
+
+/// `[policy]`
+pub(super) const POLICY: &[Key] = &[
+    defaulted(
+        "teardown",
+        Shape::Choice(&["always", "on-success", "never"]),
+        "\"always\"",
+        "whether a deployment is ended after its levels",
+    ),
+    defaulted(
+        "on-failure",
+        Shape::Choice(&["continue", "stop"]),
+        "\"continue\"",
+        "what a failed deployment means for the others",
+    ),
+    defaulted(
+        "retries",
+        Shape::Integer { min: 0, max: 20 },
+        "1",
+        "how often a step that failed by a passing fault is tried again",
+    ),
+    defaulted(
+        "stop-after",
+        Shape::Integer { min: 1, max: 1000 },
+        "2",
+        "after so many failed levels in a row the higher ones of that deployment are skipped",
+    ),
+    defaulted(
+        "incarnation",
+        Shape::Choice(&["warn", "same-per-sweep", "any"]),
+        "\"warn\"",
+        "what it means when a deployment was restarted in the middle of its levels",
+    ),
+    defaulted("ready-deadline", Shape::Duration, "\"30m\"", "until a deployment must be ready"),
+    defaulted("teardown-deadline", Shape::Duration, "\"10m\"", "until a deployment must be gone"),
+    optional("max-duration", Shape::Duration, "the whole run starts nothing new after this time"),
+];
+
+const HOOK: &[Key] = &[
+    required("command", WORDS, "program and arguments as a list; no shell; JSON on stdin, numbers as JSON on stdout"),
+    defaulted("deadline", Shape::Duration, "\"60s\"", "it is ended after this time"),
+];
+
+/// `[hooks]`
+pub(super) const HOOKS: &[Key] = &[
+    optional("after-ready", Shape::Table(HOOK), "runs after a deployment became ready"),
+    optional("before-level", Shape::Table(HOOK), "runs before each level"),
+    optional("after-level", Shape::Table(HOOK), "runs after each level"),
+    optional("before-teardown", Shape::Table(HOOK), "runs before a deployment is ended"),
+];
+
+/// `[exports]`
+pub(super) const EXPORTS: &[Key] = &[
+    defaulted("raw", Shape::Bool, "true", "whether every answer is kept as it came, in profile_export.json"),
+    defaulted("genai-perf", Shape::Bool, "true", "whether GenAI-Perf's four files are written for each level"),
+];
+
+/// `[compare]`
+pub(super) const COMPARE: &[Key] = &[
+    defaulted("primary", Shape::Metric, "\"output-throughput\"", "the one metric that the verdict is about"),
+    optional("baseline", Shape::Name, "the deployment that others are compared with; left out: the first"),
+    defaulted(
+        "margin",
+        Shape::Number { min: 0.0, max: 1.0 },
+        "0.05",
+        "relative difference below which two deployments count as equivalent",
+    ),
+];
+
+/// All of a plan. The sections that the table cannot describe alone (`target`, `deployments`, `matrix`, `plots`,
+/// `objectives`) are checked by their own code and only named here.
+pub(super) const TOP: &[Key] = &[
+    required("schema", Shape::Integer { min: SCHEMA, max: SCHEMA }, "version of the plan's format: schema = 1"),
+    optional("name", Shape::Name, "names the results' folder; left out: the name of the file"),
+    optional("description", Shape::Text, "free words for people"),
+    required("model", Shape::Table(MODEL), "what is served; its `id` is the one that the server lists"),
+    optional("workload", Shape::Table(WORKLOAD), "the traffic"),
+    optional("workloads", Shape::Named(WORKLOAD), "several kinds of traffic, by name, instead of [workload]"),
+    optional("target", Shape::Any, "how deployments come to life, unless they say it themselves"),
+    required("deployments", Shape::Any, "what is compared, by name"),
+    optional("matrix", Shape::Any, "variables that multiply deployments and workloads"),
+    optional("plots", Shape::Any, "pictures"),
+    optional("objectives", Shape::Any, "bounds on metrics (SLO), such as time-to-first-token.p99 = 500"),
+    optional("validity", Shape::Table(VALIDITY), "what makes a point valid"),
+    optional("policy", Shape::Table(POLICY), "how the run behaves when something goes wrong"),
+    optional("hooks", Shape::Table(HOOKS), "commands of yours at fixed moments"),
+    optional("exports", Shape::Table(EXPORTS), "files written for each level"),
+    optional("compare", Shape::Table(COMPARE), "what the verdict is about"),
+];
