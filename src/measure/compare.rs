@@ -198,11 +198,11 @@ fn one(id: &str, row: Option<&Metric>, baseline: Side<'_>, other: Side<'_>, plac
         let values = a.number(id, statistic).zip(b.number(id, statistic));
         log_ratios.extend(values.filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()));
     }
+    if !reasons.is_empty() {
+        comparison.verdict = Verdict::NoClaim(NoClaim::DifferentWork(reasons));
+        return comparison;
+    }
     comparison.verdict = match (log_ratios.len() as u64, row.map(|row| row.better)) {
-        _ if !reasons.is_empty() => {
-            comparison.verdict = Verdict::NoClaim(NoClaim::DifferentWork(reasons));
-            return comparison;
-        }
         (0, _) if missing.is_empty() => Verdict::NoClaim(NoClaim::NoPair("no block has both".to_owned())),
         (0, _) => Verdict::NoClaim(NoClaim::NoPair(missing.into_iter().collect::<Vec<_>>().join(", "))),
         (1, _) => Verdict::NoClaim(NoClaim::OneRun),

@@ -96,7 +96,7 @@ impl RunResults {
 
     /// Whether any of it is simulated: then every file must say so.
     pub fn is_simulated(&self) -> bool {
-        self.info.deployments.iter().any(|deployment| deployment.simulated)
+        self.info.deployments.iter().any(|deployment| deployment.time_scale.is_some())
             || self.points.iter().any(|point| point.summary.meta.simulated)
     }
 }
@@ -136,7 +136,7 @@ pub(super) mod tests {
             target: "process".to_owned(),
             gpus: Some(1.0),
             fingerprint: None,
-            simulated: false,
+            time_scale: None,
         };
         RunInfo {
             plan: "agg-vs-disagg-vs-vanilla".to_owned(),
@@ -144,7 +144,6 @@ pub(super) mod tests {
             model: "Qwen/Qwen3-0.6B".to_owned(),
             started: Timestamp(1_795_558_203_250_000_000),
             tool_version: "0.1.0".to_owned(),
-            time_scale: None,
             deployments: deployments.iter().map(deployment).collect(),
             workloads: vec![name("default")],
             notes: Vec::new(),

@@ -20,7 +20,8 @@ use crate::measure::{PointData, PointSummary, RequestRecord};
 /// Version of all files written by this floor.
 pub const FILE_VERSION: u32 = 1;
 
-/// What each version changed. A field more with a default is no new version; a field less or another meaning is.
+/// What each version changed. Unknown fields are refused, so a further field is a new version too; it has a default,
+/// so that older files are still read.
 pub const VERSIONS: &[(u32, &str)] = &[(1, "the first")];
 
 /// What a file says it is.

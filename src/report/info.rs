@@ -26,8 +26,6 @@ pub struct RunInfo {
     pub started: Timestamp,
     /// Version of the program that measured.
     pub tool_version: String,
-    /// Speed of the embedded engine's time, when a deployment is simulated: 10 is ten times faster than real.
-    pub time_scale: Option<f64>,
     /// What was compared, in the order of the plan.
     pub deployments: Vec<DeploymentInfo>,
     /// Traffic, in the order of the plan.
@@ -54,8 +52,8 @@ pub struct DeploymentInfo {
     pub gpus: Option<f64>,
     /// Digest of what it is; two deployments with the same one are an A/A control.
     pub fingerprint: Option<String>,
-    /// Whether it is the embedded engine.
-    pub simulated: bool,
+    /// Factor on every duration, when it is the embedded engine: 1 is real time, 0.1 ten times as fast. `None`: it is not.
+    pub time_scale: Option<f64>,
 }
 
 /// A step that did not do what it should.

@@ -17,7 +17,11 @@ pub(super) fn section(results: &RunResults) -> String {
     }
     for name in results.deployments() {
         let about = match results.info.deployment(&name) {
-            Some(deployment) => format!("{name} ({}, {})", deployment.target, gpus(deployment.gpus)),
+            Some(deployment) => {
+                let scale = deployment.time_scale.filter(|scale| *scale != 1.0);
+                let scale = scale.map(|scale| format!(", time-scale {scale}")).unwrap_or_default();
+                format!("{name} ({}{scale}, {})", deployment.target, gpus(deployment.gpus))
+            }
             None => format!("{name} (not in the plan any more)"),
         };
         rows.push(cells("deployment", about));
@@ -25,21 +29,28 @@ pub(super) fn section(results: &RunResults) -> String {
     rows.push(cells("measured by", format!("dynbench {}", info.tool_version)));
     let mut out = columns(&rows, &[Align::Left, Align::Left], 0, 2);
     if results.is_simulated() {
-        let scale = match info.time_scale {
-            Some(scale) if scale != 1.0 => format!(" at {scale} times the speed of real time"),
-            Some(_) => " in real time".to_owned(),
-            None => String::new(),
-        };
         out.push('\n');
-        out.push_str(&wrapped(
-            "*** ",
-            &format!(
-                "SIMULATED: served by the embedded engine{scale}. These numbers come from a timing model and say \
-                 nothing about any hardware. ***"
-            ),
-        ));
+        out.push_str(&wrapped("*** ", &banner(results)));
     }
     out
+}
+
+/// What must be known before any simulated number is read.
+fn banner(results: &RunResults) -> String {
+    let scales: Vec<_> = results.info.deployments.iter().filter_map(|deployment| deployment.time_scale).collect();
+    let mut words = "SIMULATED: served by the embedded engine. These numbers come from a timing model and say nothing \
+                     about any hardware."
+        .to_owned();
+    match scales.first() {
+        Some(first) if scales.iter().any(|scale| scale != first) => {
+            words.push_str(" The deployments ran at different time-scales: compare nothing between them.");
+        }
+        Some(scale) if *scale != 1.0 => {
+            words.push_str(&format!(" Time-scale {scale}: every duration is {scale} times that of the model."));
+        }
+        Some(_) | None => {}
+    }
+    words + " ***"
 }
 
 fn cells(name: &str, value: String) -> Vec<String> {

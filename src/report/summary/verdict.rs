@@ -157,7 +157,7 @@ fn reasons(list: &[Comparison]) -> String {
     found
         .into_iter()
         .map(|((name, reason), levels)| {
-            wrapped("  ", &format!("{name} {} was not compared: {reason}.", levels.join(", ")))
+            wrapped("  ", &format!("{name} at {} is not compared: {reason}", levels.join(", ")))
         })
         .collect()
 }

@@ -79,9 +79,8 @@ fn three_deployments() {
 #[test]
 fn simulated() {
     let mut info = three();
-    info.time_scale = Some(10.0);
     info.deployments.iter_mut().for_each(|deployment| {
-        deployment.simulated = true;
+        deployment.time_scale = Some(0.1);
         deployment.target = "simulated".to_owned();
     });
     let points = sweep(&[1, 8]).into_iter().map(|mut point| {
