@@ -4,7 +4,7 @@
 //! folder). A crash at any instant leaves the old file or the new one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// What went wrong with a file.
@@ -159,13 +159,21 @@ pub fn sync_tree(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// When any step fails; then the old file, if there was one, is as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for a file too large to be held: `fill` writes it piece by piece.
+///
+/// # Errors
+/// When any step fails, `fill` included; then the old file, if there was one, is as it was.
+pub fn write_atomic_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = (|| {
-        let mut file = File::create(&temporary).map_err(about("create", &temporary))?;
-        file.write_all(bytes).map_err(about("write", path))?;
-        file.sync_all().map_err(about("sync", path))?;
+        let mut file = BufWriter::new(File::create(&temporary).map_err(about("create", &temporary))?);
+        fill(&mut file).and_then(|()| file.flush()).map_err(about("write", path))?;
+        file.get_ref().sync_all().map_err(about("sync", path))?;
         rename(&temporary, path)
     })();
     if written.is_err() {

@@ -14,7 +14,7 @@ pub use diagnostic::{Diagnostic, Problems, Severity};
 pub use digest::{Digest, canonical_json, digest_file, digest_json};
 pub use files::{
     FileError, append_line, create_dir, create_new_dir, is_storage_full, link_latest, list_dir, publish_dir,
-    read_limited, read_text, remove_dir, rename, sync_dir, sync_tree, write_atomic,
+    read_limited, read_text, remove_dir, rename, sync_dir, sync_tree, write_atomic, write_atomic_with,
 };
 pub use names::{Name, NameError, nearest, slug};
 pub use source::{Source, SourceId, SourceMap, Span, Spanned};

@@ -2,16 +2,30 @@
 //!
 //! Pure and synchronous. Whatever is printed anywhere was computed here, by one formula under one name.
 
+mod compare;
 mod metric;
+mod objective;
+mod paired;
+mod pareto;
 mod point;
 mod record;
+mod same_work;
+#[cfg(test)]
+pub(crate) mod sample;
 mod stats;
 mod summary;
 mod validity;
 
+pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
 pub use metric::{Better, Formula, METRICS, Metric, metric};
+pub(crate) use objective::request_bounds;
+pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, judge_bound};
+pub use paired::{Paired, holm, paired};
+pub use pareto::frontier;
 pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMeta};
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
+pub use same_work::different_work;
+pub(crate) use same_work::mix;
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
-pub use summary::PointSummary;
-pub use validity::Breach;
+pub use summary::{Asked, CounterCheck, PointSummary};
+pub use validity::{Breach, ValidityRules, judge};

@@ -86,6 +86,8 @@ pub fn smallest_sample(p: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -117,5 +119,37 @@ mod tests {
         let two = Distribution::of(vec![1.0, 3.0]).unwrap();
         assert_eq!((two.mean, two.std), (2.0, 1.0));
         assert_eq!(Distribution::of(Vec::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_statistic_lies_within_the_sample_and_ignores_its_order(
+            sample in prop::collection::vec(-1e6..1e6_f64, 1..200)
+        ) {
+            let found = Distribution::of(sample.clone()).unwrap();
+            let backwards = sample.iter().rev().copied().collect();
+            prop_assert_eq!(Distribution::of(backwards).unwrap(), found.clone());
+            prop_assert!(found.percentiles.is_sorted());
+            let slack = 1e-9 * found.max.abs().max(found.min.abs()).max(1.0);
+            for value in found.percentiles.into_iter().chain([found.mean]) {
+                prop_assert!(value >= found.min - slack && value <= found.max + slack, "{}", value);
+            }
+            prop_assert!(found.std <= found.max - found.min + slack);
+        }
+
+        #[test]
+        fn a_percentile_splits_the_sample_where_it_says(
+            mut sample in prop::collection::vec(-1e6..1e6_f64, 1..200), p in 0_u8..=100
+        ) {
+            sample.sort_by(f64::total_cmp);
+            let q = f64::from(p) / 100.0;
+            let value = percentile(&sample, q);
+            let (below, above) = (
+                sample.iter().filter(|other| **other < value - 1e-6).count(),
+                sample.iter().filter(|other| **other > value + 1e-6).count(),
+            );
+            let last = (sample.len() - 1) as f64;
+            prop_assert!(below as f64 <= (q * last).ceil() && above as f64 <= ((1.0 - q) * last).ceil());
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::{Formula, METRICS, duration_seconds};
 use super::point::{Counts, FailureCount, GeneratorHealth, PointData, PointMeta};
-use super::record::{FailureClass, Outcome, RequestRecord};
+use super::record::{FailureClass, Outcome, RequestRecord, TokenSource};
 use super::stats::Distribution;
 
 /// A point in numbers; the content of `results.json`.
@@ -28,8 +28,50 @@ pub struct PointSummary {
     pub values: IndexMap<String, f64>,
     /// How the generator did.
     pub health: GeneratorHealth,
-    /// Why the point must not be used; empty: it is valid. Filled by [`super::validity`].
+    /// What was asked of the successful requests.
+    #[serde(default)]
+    pub asked: Asked,
+    /// Successful requests by the finish reason that the server gave; `unknown` where it gave none.
+    #[serde(default)]
+    pub finish_reasons: BTreeMap<String, u64>,
+    /// Successful requests by where their token counts come from.
+    #[serde(default)]
+    pub token_sources: BTreeMap<TokenSource, u64>,
+    /// Share of prompt tokens that the server took from its cache, 0 to 1; `None` when it reports no such count.
+    #[serde(default)]
+    pub cached_share: Option<f64>,
+    /// What the server counted beside what we did; empty when it has no counters. Filled by the caller.
+    #[serde(default)]
+    pub server_counters: Vec<CounterCheck>,
+    /// What ended the level, in words (`requests`, `duration`, ...). Filled by the caller.
+    #[serde(default)]
+    pub ended_by: Option<String>,
+    /// Why the point must not be used; empty: it is valid. Filled by [`super::judge`] and the caller.
     pub invalid: Vec<super::validity::Breach>,
+}
+
+/// Means over the successful requests whose lengths are known of what was asked of each, tokens.
+///
+/// Beside the plan's mean, because the lengths drawn for so few requests have a mean of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Prompt tokens.
+    pub isl: Option<f64>,
+    /// Output tokens.
+    pub osl: Option<f64>,
+}
+
+/// One of the server's counters beside our own count of the same thing over the same time (the fill wave included).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CounterCheck {
+    /// What is counted: `requests`, `prompt tokens`, `output tokens`.
+    pub what: String,
+    /// By how much the server's counter grew.
+    pub server: u64,
+    /// What we counted.
+    pub ours: u64,
 }
 
 impl PointSummary {
@@ -57,6 +99,17 @@ impl PointSummary {
             distributions,
             values,
             health: point.health.clone(),
+            asked: Asked {
+                isl: asked(&point.records, |record| record.isl.or(record.prompt_tokens).map(|_| record.isl_asked)),
+                osl: asked(&point.records, |record| record.output_tokens.map(|_| record.osl_asked)),
+            },
+            finish_reasons: tally(&point.records, |record| {
+                record.finish_reason.clone().unwrap_or_else(|| "unknown".to_owned())
+            }),
+            token_sources: tally(&point.records, |record| record.token_source),
+            cached_share: cached_share(&point.records),
+            server_counters: Vec::new(),
+            ended_by: None,
             invalid: Vec::new(),
         }
     }
@@ -97,6 +150,31 @@ pub(super) fn count(records: &[RequestRecord]) -> Counts {
     counts
 }
 
+/// Successful requests by something they have.
+fn tally<K: Ord>(records: &[RequestRecord], by: impl Fn(&RequestRecord) -> K) -> BTreeMap<K, u64> {
+    let mut tally = BTreeMap::new();
+    for record in records.iter().filter(|record| record.is_ok()) {
+        *tally.entry(by(record)).or_insert(0) += 1;
+    }
+    tally
+}
+
+/// Mean over the successful requests that have a value.
+fn asked(records: &[RequestRecord], value: impl Fn(&RequestRecord) -> Option<u32>) -> Option<f64> {
+    let values = records.iter().filter(|record| record.is_ok()).filter_map(value);
+    let (sum, n) = values.fold((0.0, 0.0), |(sum, n), value| (sum + f64::from(value), n + 1.0));
+    Some(sum / n).filter(|mean| mean.is_finite())
+}
+
+fn cached_share(records: &[RequestRecord]) -> Option<f64> {
+    let counts = records
+        .iter()
+        .filter(|record| record.is_ok())
+        .filter_map(|record| Some((f64::from(record.cached_tokens?), f64::from(record.prompt_tokens?))));
+    let (cached, all) = counts.fold((0.0, 0.0), |sum, (cached, all)| (sum.0 + cached, sum.1 + all));
+    Some(cached / all).filter(|share| share.is_finite())
+}
+
 fn failures(records: &[RequestRecord]) -> Vec<FailureCount> {
     let mut by_class = BTreeMap::new();
     for record in records {
@@ -110,4 +188,69 @@ fn failures(records: &[RequestRecord]) -> Vec<FailureCount> {
     let mut list: Vec<_> = by_class.into_values().collect();
     list.sort_by(|a, b| b.count.cmp(&a.count).then(a.class.cmp(&b.class)));
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::measure::metric;
+    use crate::measure::sample::{Shape, point, summary};
+
+    #[test]
+    fn every_metric_of_a_whole_point_is_there() {
+        let found = summary(Shape { fail_every: 100, ..Shape::default() });
+        for row in METRICS {
+            assert!(found.number(row.id, "mean").is_some(), "{}", row.id);
+            assert_eq!(metric(row.short).map(|row| row.id), Some(row.id));
+        }
+        assert_eq!(found.counts, Counts { sent: 400, ok: 396, failed: 4, cancelled: 0 });
+        assert_eq!(found.asked.osl, Some(20.0));
+        assert_eq!(found.cached_share, Some(0.0));
+    }
+
+    #[test]
+    fn a_steady_stream_has_the_steady_throughput_of_its_users() {
+        // 4 users, one token each 10 ms, 100 ms of silence before the first of 20: 20 tokens per 290 ms and user.
+        let found = summary(Shape::default());
+        let steady = found.number("output-throughput-steady", "value").unwrap();
+        assert!((steady / (4.0 * 20.0 / 0.29) - 1.0).abs() < 0.01, "{steady}");
+        // The drain of a run of few requests does not lower it.
+        let ragged = summary(Shape { users: 100, requests: 450, ..Shape::default() });
+        let whole = ragged.number("output-throughput", "value").unwrap();
+        let steady = ragged.number("output-throughput-steady", "value").unwrap();
+        assert!(whole < 0.95 * steady, "{whole} {steady}");
+        assert_eq!(
+            summary(Shape { users: 100, requests: 100, ..Shape::default() }).values.get("output-throughput-steady"),
+            None
+        );
+    }
+
+    #[test]
+    fn an_older_file_without_the_newer_fields_is_read() {
+        let mut json = serde_json::to_value(summary(Shape::default())).unwrap();
+        for newer in ["asked", "finish_reasons", "token_sources", "cached_share", "server_counters", "ended_by"] {
+            json.as_object_mut().unwrap().remove(newer).unwrap();
+        }
+        assert_eq!(serde_json::from_value::<PointSummary>(json).unwrap().asked, Asked::default());
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_records_does_not_matter(seed in 0..1000_usize) {
+            let mut data = point(Shape { requests: 50, fail_every: 7, ..Shape::default() });
+            let before = PointSummary::of(&data);
+            let n = data.records.len();
+            for at in 0..n {
+                data.records.swap(at, (at * 31 + seed) % n);
+            }
+            let after = PointSummary::of(&data);
+            prop_assert_eq!(&after.distributions, &before.distributions);
+            prop_assert_eq!(after.counts, before.counts);
+            for (id, value) in &before.values {
+                prop_assert!((after.values[id] - value).abs() < 1e-9 * value.abs().max(1.0), "{}", id);
+            }
+        }
+    }
 }

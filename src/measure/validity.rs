@@ -1,6 +1,12 @@
 //! What makes a point unfit to be drawn or compared.
+//!
+//! [`judge`] looks at the numbers of the point alone. Restarts and a change of incarnation are breaches too, but only
+//! the caller can see them: it adds its own.
 
 use serde::{Deserialize, Serialize};
+
+use super::record::FailureClass;
+use super::summary::PointSummary;
 
 /// One rule that a point broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,4 +18,259 @@ pub struct Breach {
     pub reason: String,
     /// Whether the moment was to blame (a restart, a cut, the generator) and not the configuration.
     pub momentary: bool,
+}
+
+/// The limits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidityRules {
+    /// Largest relative difference of the mean ISL achieved from the mean asked.
+    pub isl_tolerance: f64,
+    /// The same for OSL.
+    pub osl_tolerance: f64,
+    /// Largest share of failed requests among those that were not given up by us, 0 to 1.
+    pub max_error_share: f64,
+    /// Whether the server's counters must equal ours, where it has them.
+    pub counters: bool,
+    /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
+    pub send_lag_ms: f64,
+}
+
+/// The share of the TTFT's median that the generator's own lateness may have.
+const LAG_SHARE: f64 = 0.01;
+
+/// Every rule that the point broke, in a fixed order; empty: it is valid.
+pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    breaches.extend(outcome(summary, rules));
+    breaches.extend(length(summary, Length::Isl, rules.isl_tolerance));
+    breaches.extend(length(summary, Length::Osl, rules.osl_tolerance));
+    if rules.counters {
+        breaches.extend(counters(summary));
+    }
+    breaches.extend(send_lag(summary, rules));
+    breaches
+}
+
+/// Nothing succeeded, or too much failed.
+fn outcome(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
+    let counts = summary.counts;
+    let judged = counts.ok + counts.failed;
+    if counts.ok == 0 {
+        let reason = match judged {
+            0 => format!("no request was finished ({} given up)", counts.cancelled),
+            _ => format!("none of {judged} requests succeeded{}", most_frequent(summary)),
+        };
+        return Some(Breach {
+            rule: "nothing-succeeded".to_owned(),
+            reason,
+            momentary: judged == 0 || was_cut(summary),
+        });
+    }
+    let share = counts.failed as f64 / judged as f64;
+    (share > rules.max_error_share).then(|| Breach {
+        rule: "errors".to_owned(),
+        reason: format!(
+            "{} of {judged} requests failed: {:.1} %, at most {:.1} % allowed{}",
+            counts.failed,
+            100.0 * share,
+            100.0 * rules.max_error_share,
+            most_frequent(summary)
+        ),
+        momentary: was_cut(summary),
+    })
+}
+
+fn most_frequent(summary: &PointSummary) -> String {
+    let frequent = summary.failures.iter().find(|failure| failure.class != FailureClass::Cancelled);
+    frequent.map(|failure| format!("; most often {}", failure.class)).unwrap_or_default()
+}
+
+/// Whether most failures are of connections that broke or could not be made: a server or a tunnel that went away, and
+/// not one that says no.
+fn was_cut(summary: &PointSummary) -> bool {
+    let count = |cut: bool| -> u64 {
+        summary.failures.iter().filter(|failure| is_cut(failure.class) == Some(cut)).map(|failure| failure.count).sum()
+    };
+    count(true) > count(false)
+}
+
+/// `None`: the failure says nothing about the server.
+fn is_cut(class: FailureClass) -> Option<bool> {
+    match class {
+        FailureClass::Connect | FailureClass::Reset | FailureClass::Cut => Some(true),
+        FailureClass::Timeout
+        | FailureClass::IdleTimeout
+        | FailureClass::Rejected
+        | FailureClass::Overloaded
+        | FailureClass::ServerError
+        | FailureClass::NotAStream
+        | FailureClass::ErrorEvent
+        | FailureClass::Malformed
+        | FailureClass::NoTokens
+        | FailureClass::TooLarge => Some(false),
+        FailureClass::Cancelled => None,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Length {
+    Isl,
+    Osl,
+}
+
+/// A length that was not reached. One that nobody counted cannot be judged; the summary says so.
+fn length(summary: &PointSummary, which: Length, tolerance: f64) -> Option<Breach> {
+    let (rule, name, metric, asked, plan) = match which {
+        Length::Isl => ("isl", "ISL", "input-sequence-length", summary.asked.isl, summary.meta.isl),
+        Length::Osl => ("osl", "OSL", "output-sequence-length", summary.asked.osl, summary.meta.osl),
+    };
+    let achieved = summary.distributions.get(metric)?.mean;
+    let asked = asked.filter(|asked| *asked > 0.0)?;
+    let difference = achieved / asked - 1.0;
+    // What lies on the limit is allowed, whatever the rounding of the division.
+    (difference.abs() > tolerance + 1e-9).then(|| Breach {
+        rule: rule.to_owned(),
+        reason: format!(
+            "mean {name} {achieved:.1} is {:.1} % {} the {asked:.1} asked of these requests (plan {plan}); \
+             {:.1} % allowed",
+            100.0 * difference.abs(),
+            if difference < 0.0 { "below" } else { "above" },
+            100.0 * tolerance
+        ),
+        momentary: false,
+    })
+}
+
+fn counters(summary: &PointSummary) -> Option<Breach> {
+    let differing: Vec<_> = summary
+        .server_counters
+        .iter()
+        .filter(|check| check.server != check.ours)
+        .map(|check| format!("{} {} against {} of ours", check.server, check.what, check.ours))
+        .collect();
+    (!differing.is_empty()).then(|| Breach {
+        rule: "counters".to_owned(),
+        reason: format!(
+            "the server counted {}: someone else uses it, or one of the two counts wrongly",
+            differing.join(", ")
+        ),
+        momentary: false,
+    })
+}
+
+fn send_lag(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
+    let median = summary.distributions.get("time-to-first-token").and_then(|ttft| ttft.percentile(50));
+    let limit = rules.send_lag_ms.max(LAG_SHARE * median.unwrap_or(0.0));
+    let lag = summary.health.send_lag_p99_ms;
+    (lag > limit).then(|| Breach {
+        rule: "send-lag".to_owned(),
+        reason: format!("the load generator sent late: p99 {lag:.2} ms, at most {limit:.2} ms allowed"),
+        momentary: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::CounterCheck;
+    use crate::measure::sample::{Shape, point, summary};
+
+    const RULES: ValidityRules = ValidityRules {
+        isl_tolerance: 0.02,
+        osl_tolerance: 0.02,
+        max_error_share: 0.01,
+        counters: true,
+        send_lag_ms: 1.0,
+    };
+
+    fn rules_broken(summary: &PointSummary) -> Vec<(String, bool)> {
+        judge(summary, &RULES).into_iter().map(|breach| (breach.rule, breach.momentary)).collect()
+    }
+
+    #[test]
+    fn a_good_point_breaks_no_rule() {
+        assert_eq!(judge(&summary(Shape::default()), &RULES), []);
+    }
+
+    #[test]
+    fn lengths_are_compared_with_what_was_asked_of_each_request() {
+        let mut data = point(Shape::default());
+        // The plan's mean is far off, but every request got what it was asked to have.
+        data.meta.isl = 300.0;
+        assert_eq!(judge(&PointSummary::of(&data), &RULES), []);
+        for record in &mut data.records {
+            record.isl = record.isl.map(|isl| isl + 5);
+            record.output_tokens = Some(18);
+        }
+        let breaches = judge(&PointSummary::of(&data), &RULES);
+        let reasons: Vec<_> = breaches.iter().map(|breach| breach.reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "mean ISL 205.0 is 2.5 % above the 200.0 asked of these requests (plan 300); 2.0 % allowed",
+                "mean OSL 18.0 is 10.0 % below the 20.0 asked of these requests (plan 20); 2.0 % allowed",
+            ]
+        );
+        assert!(breaches.iter().all(|breach| !breach.momentary));
+    }
+
+    #[test]
+    fn lengths_within_the_tolerance_are_allowed() {
+        let mut data = point(Shape { osl: 100, ..Shape::default() });
+        data.records.iter_mut().for_each(|record| record.output_tokens = Some(98));
+        assert_eq!(judge(&PointSummary::of(&data), &RULES), []);
+    }
+
+    #[test]
+    fn too_many_errors_are_a_breach_and_one_percent_is_not() {
+        assert_eq!(rules_broken(&summary(Shape { fail_every: 100, ..Shape::default() })), []);
+        let many = summary(Shape { fail_every: 50, ..Shape::default() });
+        assert_eq!(rules_broken(&many), [("errors".to_owned(), false)]);
+        assert_eq!(
+            judge(&many, &RULES)[0].reason,
+            "8 of 400 requests failed: 2.0 %, at most 1.0 % allowed; most often timeout"
+        );
+    }
+
+    #[test]
+    fn broken_connections_are_the_moments_fault() {
+        let mut many = summary(Shape { fail_every: 50, ..Shape::default() });
+        many.failures[0].class = FailureClass::Reset;
+        assert_eq!(rules_broken(&many), [("errors".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_point_without_a_success_is_never_valid() {
+        assert_eq!(
+            rules_broken(&summary(Shape { fail_every: 1, ..Shape::default() })),
+            [("nothing-succeeded".to_owned(), false)]
+        );
+        assert_eq!(
+            rules_broken(&summary(Shape { requests: 0, ..Shape::default() })),
+            [("nothing-succeeded".to_owned(), true)]
+        );
+    }
+
+    #[test]
+    fn the_send_lag_may_be_one_percent_of_a_long_ttft() {
+        let mut late = summary(Shape::default());
+        late.health.send_lag_p99_ms = 3.0;
+        assert_eq!(rules_broken(&late), [("send-lag".to_owned(), true)]);
+        let mut slow = summary(Shape { ttft: 500.0, ..Shape::default() });
+        slow.health.send_lag_p99_ms = 3.0;
+        assert_eq!(rules_broken(&slow), []);
+    }
+
+    #[test]
+    fn counters_that_differ_are_named() {
+        let mut other = summary(Shape::default());
+        other.server_counters = vec![
+            CounterCheck { what: "requests".to_owned(), server: 404, ours: 404 },
+            CounterCheck { what: "output tokens".to_owned(), server: 8100, ours: 8080 },
+        ];
+        let breaches = judge(&other, &RULES);
+        assert!(breaches[0].reason.starts_with("the server counted 8100 output tokens against 8080 of ours"));
+        assert_eq!(judge(&other, &ValidityRules { counters: false, ..RULES }), []);
+    }
 }

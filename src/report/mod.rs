@@ -1,1 +1,21 @@
-//! report
+//! From points to answers: the files of a run, SUMMARY.txt, exports that existing tools read, plots.
+//!
+//! Everything here is computed from a run folder alone, so that `dynbench report RUN` can do it again at any time. It
+//! reads only what was published: never `.run/`.
+
+mod csv;
+mod dataset;
+mod error;
+mod exports;
+mod format;
+mod info;
+mod rows;
+mod summary;
+mod text;
+
+pub use dataset::{Point, RunResults};
+pub use error::ReportError;
+pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Needs, RawExchange, RawSource, write_exports};
+pub use format::{FILE_VERSION, FileKind, VERSIONS, read_point, read_records, write_point};
+pub use info::{DeploymentInfo, RunInfo, StepNote, StepState, read_info, write_run_results};
+pub use summary::{SUMMARY_FILE, summary_text, write_summary};

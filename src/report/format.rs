@@ -1,0 +1,206 @@
+//! The files of one point: `results.json` (numbers), `results.csv` (the same as a table), `requests.jsonl` (every
+//! request).
+//!
+//! Each JSON file says in its first fields what it is and which version of it. Old files are read by newer programs;
+//! a newer file is refused with words, never guessed at.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ReportError;
+use super::rows::write_csv;
+use crate::base::{FileError, read_text, write_atomic, write_atomic_with};
+use crate::measure::{PointData, PointSummary, RequestRecord};
+
+/// Version of all files written by this floor.
+pub const FILE_VERSION: u32 = 1;
+
+/// What each version changed. Unknown fields are refused, so a further field is a new version too; it has a default,
+/// so that older files are still read.
+pub const VERSIONS: &[(u32, &str)] = &[(1, "the first")];
+
+/// What a file says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// `results.json` of a point.
+    Point,
+    /// `requests.jsonl` of a point.
+    Requests,
+    /// `results.json` of a run.
+    Run,
+}
+
+impl FileKind {
+    /// The value of `format`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Point => "dynbench-point",
+            Self::Requests => "dynbench-requests",
+            Self::Run => "dynbench-run",
+        }
+    }
+}
+
+/// Name of the numbers' file, in point folders and at the top of a run.
+pub(super) const RESULTS_JSON: &str = "results.json";
+/// Name of the table's file, in point folders and at the top of a run.
+pub(super) const RESULTS_CSV: &str = "results.csv";
+/// Name of the records' file.
+pub(super) const REQUESTS: &str = "requests.jsonl";
+
+/// The first line of a file with a record a line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+impl Head {
+    fn of(kind: FileKind) -> Self {
+        Self { format: kind.as_str().to_owned(), version: FILE_VERSION }
+    }
+
+    fn check(&self, kind: FileKind, path: &Path) -> Result<(), ReportError> {
+        if self.format != kind.as_str() {
+            return Err(ReportError::OtherFormat { path: path.to_owned(), expected: kind.as_str() });
+        }
+        if self.version > FILE_VERSION {
+            return Err(ReportError::Newer { path: path.to_owned(), found: self.version, known: FILE_VERSION });
+        }
+        Ok(())
+    }
+}
+
+/// One JSON text with `format` and `version` before the fields of `content` under `name`.
+pub(super) fn to_json(kind: FileKind, contents: Vec<(&str, Value)>) -> Vec<u8> {
+    let mut all = serde_json::Map::new();
+    all.insert("format".to_owned(), kind.as_str().into());
+    all.insert("version".to_owned(), FILE_VERSION.into());
+    all.extend(contents.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let mut bytes = serde_json::to_vec_pretty(&all).expect("a JSON value always becomes JSON text");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Reads the field `name` of a file made by [`to_json`].
+pub(super) fn from_json<T: DeserializeOwned>(kind: FileKind, path: &Path, name: &str) -> Result<T, ReportError> {
+    let damaged = |source| ReportError::Damaged { path: path.to_owned(), line: None, source };
+    let mut all: Value = serde_json::from_str(&read_text(path)?).map_err(damaged)?;
+    let other = || ReportError::OtherFormat { path: path.to_owned(), expected: kind.as_str() };
+    serde_json::from_value::<Head>(all.clone()).map_err(|_| other())?.check(kind, path)?;
+    serde_json::from_value(all.get_mut(name).map(Value::take).unwrap_or_default()).map_err(damaged)
+}
+
+/// Writes `results.json`, `results.csv` and `requests.jsonl` of one point into an existing folder.
+///
+/// # Errors
+/// When a file cannot be written; the ones before it stay.
+pub fn write_point(dir: &Path, data: &PointData, summary: &PointSummary) -> Result<(), ReportError> {
+    write_atomic_with(&dir.join(REQUESTS), |file| {
+        write_line(file, &Head::of(FileKind::Requests))?;
+        data.records.iter().try_for_each(|record| write_line(file, record))
+    })?;
+    write_atomic_with(&dir.join(RESULTS_CSV), |file| write_csv(file, [summary]))?;
+    let point = serde_json::to_value(summary).expect("numbers, texts and maps with text keys become JSON");
+    write_atomic(&dir.join(RESULTS_JSON), &to_json(FileKind::Point, vec![("point", point)]))?;
+    Ok(())
+}
+
+fn write_line(file: &mut dyn Write, value: &impl Serialize) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, value)?;
+    file.write_all(b"\n")
+}
+
+/// Reads the numbers of the point in a folder.
+///
+/// # Errors
+/// When `results.json` is missing, damaged, something else, or newer than this program.
+pub fn read_point(dir: &Path) -> Result<PointSummary, ReportError> {
+    from_json(FileKind::Point, &dir.join(RESULTS_JSON), "point")
+}
+
+/// Reads every request of the point in a folder.
+///
+/// # Errors
+/// When `requests.jsonl` is missing, damaged (with the line), something else, or newer than this program.
+pub fn read_records(dir: &Path) -> Result<Vec<RequestRecord>, ReportError> {
+    let path = dir.join(REQUESTS);
+    let file = File::open(&path).map_err(|source| FileError::new("open", &path, source))?;
+    let mut records = Vec::new();
+    let mut head_seen = false;
+    for (at, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|source| FileError::new("read", &path, source))?;
+        let damaged = |source| ReportError::Damaged { path: path.clone(), line: Some(at + 1), source };
+        if head_seen {
+            records.push(serde_json::from_str(&line).map_err(damaged)?);
+        } else {
+            serde_json::from_str::<Head>(&line).map_err(damaged)?.check(FileKind::Requests, &path)?;
+            head_seen = true;
+        }
+    }
+    if head_seen { Ok(records) } else { Err(ReportError::OtherFormat { path, expected: FileKind::Requests.as_str() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::sample::{Shape, point};
+
+    #[test]
+    fn a_point_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = point(Shape { fail_every: 50, ..Shape::default() });
+        let summary = PointSummary::of(&data);
+        write_point(dir.path(), &data, &summary).unwrap();
+        assert_eq!(read_point(dir.path()).unwrap(), summary);
+        let records = read_records(dir.path()).unwrap();
+        assert_eq!(records, data.records);
+        let again = PointSummary::of(&PointData { records, ..data });
+        assert_eq!(again, summary);
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_with_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = point(Shape { requests: 3, ..Shape::default() });
+        write_point(dir.path(), &data, &PointSummary::of(&data)).unwrap();
+        for name in [RESULTS_JSON, REQUESTS] {
+            let path = dir.path().join(name);
+            let text = read_text(&path).unwrap();
+            let newer =
+                text.replacen("\"version\": 1", "\"version\": 9", 1).replacen("\"version\":1", "\"version\":9", 1);
+            assert_ne!(newer, text);
+            write_atomic(&path, newer.as_bytes()).unwrap();
+        }
+        for error in [read_point(dir.path()).unwrap_err(), read_records(dir.path()).unwrap_err()] {
+            assert!(matches!(error, ReportError::Newer { found: 9, known: 1, .. }), "{error}");
+            assert!(error.to_string().contains("newer dynbench (format 9, this one knows 1)"), "{error}");
+        }
+    }
+
+    #[test]
+    fn damage_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = point(Shape { requests: 3, ..Shape::default() });
+        write_point(dir.path(), &data, &PointSummary::of(&data)).unwrap();
+        let path = dir.path().join(REQUESTS);
+        let text = read_text(&path).unwrap();
+        write_atomic(&path, &text.as_bytes()[..text.len() - 40]).unwrap();
+        let error = read_records(dir.path()).unwrap_err();
+        assert!(error.to_string().ends_with("requests.jsonl is damaged in line 4"), "{error}");
+        write_atomic(&path, b"").unwrap();
+        assert!(matches!(read_records(dir.path()), Err(ReportError::OtherFormat { .. })));
+        write_atomic(&dir.path().join(RESULTS_JSON), b"{\"benchmarks\": []}").unwrap();
+        assert!(matches!(read_point(dir.path()), Err(ReportError::OtherFormat { .. })));
+    }
+
+    #[test]
+    fn the_newest_version_has_a_line_in_the_changelog() {
+        assert_eq!(VERSIONS.last().map(|(version, _)| *version), Some(FILE_VERSION));
+    }
+}

@@ -1,0 +1,11 @@
+//! SUMMARY.txt: the run on a page of text. What can be claimed first, then the numbers, then what went wrong.
+
+mod best;
+mod definitions;
+mod header;
+mod levels;
+mod page;
+mod trouble;
+mod verdict;
+
+pub use page::{SUMMARY_FILE, summary_text, write_summary};
