@@ -27,34 +27,50 @@ impl Axis {
         let (low, high) = values.into_iter().fold((0.0_f64, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
         // Half of each, so that a range wider than the largest number stays finite.
         let span = high / 2.0 - low / 2.0;
-        if span <= f64::MIN_POSITIVE || !(span * 2.2).is_finite() {
-            let ticks = [low, high].into_iter().map(|value| (value, format_quantity(value))).collect::<Vec<_>>();
-            let high = if high > low { high } else { low + 1.0 };
-            return Self { law: Law::Linear, low, high, ticks: ticks[..1].to_vec(), title };
+        if span <= f64::MIN_POSITIVE {
+            return Self::fixed(0.0, 1.0, vec![(0.0, "0".to_owned())], title);
         }
-        let step = nice_step(span * 2.0 * 1.04 / about.max(1) as f64);
-        let (first, last) = ((low / step).floor(), (high * 1.02 / step).ceil());
+        if span > 1e300 {
+            return Self::fixed(low, high, vec![(low, format_quantity(low))], title);
+        }
+        let (low, high) = (low * 1.06, high * 1.06);
+        let step = nice_step(span * 2.0 / about.max(1) as f64);
+        let (first, last) = ((low / step).ceil(), (high / step).floor());
         let ticks = (first as i64..=last as i64).map(|count| count as f64 * step).map(|at| (at, tick_label(at, step)));
-        Self { law: Law::Linear, low: first * step, high: last * step, ticks: ticks.collect(), title }
+        Self { law: Law::Linear, low, high, ticks: ticks.collect(), title }
     }
 
-    /// From a round number at or below the smallest positive value to one beyond the largest; without any, 1 to 10.
+    /// From below the smallest positive value to beyond the largest; without any, 1 to 10. At least two ticks.
     pub(super) fn log(values: impl IntoIterator<Item = f64>, title: String, about: usize) -> Self {
         let positive = values.into_iter().filter(|value| *value > 0.0);
         let (low, high) = positive.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = if low <= high { (low, high) } else { (1.0, 10.0) };
-        let (low, high) = (low.max(1e-300).log10() - 0.02, high.clamp(1e-300, 1e300).log10() + 0.02);
+        let exponent = |value: f64| value.clamp(1e-300, 1e300).log10();
+        let (low, high) = (exponent(low), exponent(high));
+        let edge = ((high - low) * 0.05).clamp(0.02, 0.3);
+        let (low, high) = (low - edge, high + edge);
         let decades = low.floor() as i32..=high.ceil() as i32;
         let stride = (decades.clone().count() / about.max(1)).max(1);
-        let within: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let within: &[f64] = match high - low {
+            ..1.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
+            1.0..2.5 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
         let marks: Vec<f64> = decades
             .step_by(stride)
             .flat_map(|decade| within.iter().map(move |digit| f64::from(decade) + digit.log10()))
             .collect();
-        let below = marks.iter().rposition(|mark| *mark <= low).unwrap_or(0);
-        let above = marks.iter().position(|mark| *mark >= high).unwrap_or(marks.len() - 1);
-        let ticks = marks[below..=above].iter().map(|mark| 10_f64.powf(*mark)).map(|at| (at, log_label(at))).collect();
-        Self { law: Law::Log, low: marks[below].min(low), high: marks[above].max(high), ticks, title }
+        let inside = |mark: &&f64| (low..=high).contains(*mark);
+        let (low, high) = if marks.iter().filter(inside).count() > 1 {
+            (low, high)
+        } else {
+            // Too narrow for two ticks: up to the next ones at both sides.
+            let below = marks.iter().copied().rfind(|mark| *mark <= low).unwrap_or(low);
+            let above = marks.iter().copied().find(|mark| *mark >= high).unwrap_or(high);
+            (below, above)
+        };
+        let ticks = marks.iter().filter(|mark| (low..=high).contains(*mark)).map(|mark| 10_f64.powf(*mark));
+        Self { law: Law::Log, low, high, ticks: ticks.map(|at| (at, log_label(at))).collect(), title }
     }
 
     /// Concurrency: doubling is one step, and a tick stands at every measured level.
@@ -109,9 +125,11 @@ fn nice_step(rough: f64) -> f64 {
 
 /// With as many decimals as the step needs.
 fn tick_label(value: f64, step: f64) -> String {
-    let size = value.abs().max(step);
-    if size >= 1e7 || step < 1e-5 {
-        return if value == 0.0 { "0".to_owned() } else { scientific(value) };
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if value.abs().max(step) >= 1e7 || step < 1e-5 {
+        return scientific(value);
     }
     let decimals = (0..8).find(|decimals| {
         let scaled = step * 10_f64.powi(*decimals);
@@ -165,16 +183,19 @@ mod tests {
     #[test]
     fn linear_axes_start_at_zero_and_end_beyond_the_data() {
         let axis = Axis::linear([37.0, 92.0], String::new(), 5);
-        assert_eq!(labels(&axis), ["0", "20", "40", "60", "80", "100"]);
+        assert_eq!(labels(&axis), ["0", "20", "40", "60", "80"]);
+        assert!(axis.reaches(92.0) && axis.reaches(0.0));
         let axis = Axis::linear([0.37, 0.92], String::new(), 4);
-        assert_eq!(labels(&axis), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
+        assert_eq!(labels(&axis), ["0", "0.25", "0.50", "0.75"]);
         assert!(Axis::linear([-5.0, 5.0], String::new(), 5).reaches(-5.0));
     }
 
     #[test]
-    fn log_axes_have_round_ends() {
+    fn log_axes_have_round_ticks() {
         let axis = Axis::log([23.0, 4100.0], String::new(), 6);
         assert_eq!(labels(&axis), ["20", "50", "100", "200", "500", "1000", "2000", "5000"]);
+        assert_eq!(labels(&Axis::log([7.5, 11_000.0], String::new(), 6)), ["10", "100", "1000", "10,000"]);
+        assert_eq!(labels(&Axis::log([101.0, 104.0], String::new(), 6)), ["80", "100", "150"]);
         assert!(labels(&Axis::log([1e-9, 1e9], String::new(), 6)).len() <= 8);
     }
 

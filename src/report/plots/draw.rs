@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::custom::{self, CustomPlot};
 use super::input::{Missing, PlotInput};
 use super::paint;
+use super::scene::Scene;
 use super::table::PLOTS;
 use crate::base::{FileError, write_atomic};
 
@@ -64,14 +65,19 @@ pub enum Drawn {
 /// # Errors
 /// When the data do not allow it.
 pub fn render(input: &PlotInput<'_>, picture: Picture<'_>) -> Result<Rendered, Missing> {
-    let scene = match picture {
+    let scene = scene(input, picture)?;
+    Ok(Rendered { png: paint::png(&scene), svg: paint::svg(&scene) })
+}
+
+/// The picture as data.
+pub(super) fn scene(input: &PlotInput<'_>, picture: Picture<'_>) -> Result<Scene, Missing> {
+    match picture {
         Picture::BuiltIn(id) => {
             let row = PLOTS.iter().find(|row| row.id == id).ok_or_else(|| Missing::Plot { id: id.to_owned() })?;
-            (row.draw)(input)?
+            (row.draw)(input)
         }
-        Picture::Custom(plot) => custom::draw(input, plot)?,
-    };
-    Ok(Rendered { png: paint::png(&scene), svg: paint::svg(&scene) })
+        Picture::Custom(plot) => custom::draw(input, plot),
+    }
 }
 
 /// Draws one picture into `dir`, as `<id with underscores>.png` and `.svg`; files of that name are replaced whole.

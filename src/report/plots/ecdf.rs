@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use super::axis::{self, Axis};
 use super::frame::{self, Entry, Page, Panel};
-use super::input::{Missing, Omissions, PlotInput, Quantity};
+use super::input::{Missing, Omissions, PlotInput};
 use super::scene::{At, Scene};
 use super::style::{self, Look};
-use crate::base::{Name, format_quantity};
-use crate::measure::{Formula, Level, PointSummary, RequestRecord, metric};
+use crate::base::Name;
+use crate::measure::{Formula, Level, Metric, PointSummary, RequestRecord, metric};
 
 /// Most panels of a picture with one workload; with several each has only its highest level.
 const MOST_LEVELS: usize = 4;
@@ -29,7 +29,6 @@ struct Curve {
 /// # Errors
 /// When there is no valid point, or none with records that have the metric.
 pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
-    let quantity = Quantity::new(id, "");
     let Some(row) = metric(id) else { return Err(Missing::Number { number: id.to_owned() }) };
     let Formula::PerRequest(formula) = row.formula else {
         return Err(Missing::Number { number: format!("a distribution of {}", row.title) });
@@ -73,6 +72,14 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
         .collect();
     let mut notes = vec![format!("{} = {}.", row.title, row.definition)];
     notes.push("Each line: share of successful requests with at most that value; one line for each repeat.".to_owned());
+    let bounds = bounds(input, row);
+    let words: Vec<_> = bounds
+        .iter()
+        .map(|(statistic, bound)| format!("{statistic} at most {} {}", axis::format_exact(*bound), row.unit))
+        .collect();
+    if !words.is_empty() {
+        notes.push(format!("Dashed: objective {}.", words.join(", ")));
+    }
     notes.extend(omissions.sentence().map(|left_out| format!("Left out: {left_out}.")));
 
     let title = format!("Distribution of {}", row.title.to_lowercase());
@@ -81,7 +88,7 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
         3..=4 => 2,
         _ => 3,
     };
-    let body = panels.len().div_ceil(columns) as f64 * 340.0;
+    let body = panels.len().div_ceil(columns) as f64 * 325.0;
     let mut page = Page::new(input, &title, &legend, &notes, body.max(560.0));
     let cells = frame::grid(&page.body, panels.len(), columns, 30.0);
     for ((title, curves), cell) in panels.iter().zip(cells) {
@@ -96,11 +103,8 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
         let y = Axis::fixed(0.0, 1.0, shares.to_vec(), "Share of requests".to_owned());
         let title = if panels.len() == 1 { String::new() } else { title.clone() };
         let panel = Panel::draw(&mut page.scene, &cell, &title, x, y);
-        for objective in
-            input.objectives.iter().filter(|one| metric(&one.metric).is_some_and(|of| of.id == quantity.metric))
-        {
-            let words = format!("objective: {} {} {}", objective.statistic, format_quantity(objective.bound), row.unit);
-            panel.bound_x(&mut page.scene, objective.bound, &words);
+        for (_, bound) in &bounds {
+            panel.mark_x(&mut page.scene, *bound);
         }
         for curve in curves {
             let look = Look::of(curve.place);
@@ -115,6 +119,16 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
         page.scene.title.push_str(&format!(", {}", panels[0].0));
     }
     Ok(page.scene)
+}
+
+/// Bounds that have a place among percentiles: those on percentiles.
+fn bounds<'a>(input: &'a PlotInput<'_>, row: &Metric) -> Vec<(&'a str, f64)> {
+    let on_percentile = |statistic: &str| statistic.strip_prefix('p').is_some_and(|p| p.parse::<u8>().is_ok());
+    let objectives = input.objectives.iter().filter(|one| metric(&one.metric).is_some_and(|of| of.id == row.id));
+    objectives
+        .filter(|one| on_percentile(&one.statistic) && one.bound.is_finite())
+        .map(|one| (one.statistic.as_str(), one.bound))
+        .collect()
 }
 
 fn who(point: &PointSummary) -> String {

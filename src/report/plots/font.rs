@@ -5,40 +5,67 @@
 
 use std::sync::LazyLock;
 
-use plotters::style::{FontDesc, FontFamily, FontStyle, register_font};
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
-/// The name under which it is registered for drawing.
-const FAMILY: &str = "dynbench";
 /// Fonts for a viewer of SVG to choose from.
 pub(super) const FALLBACKS: &str = "Open Sans, Segoe UI, Roboto, Helvetica Neue, Arial, DejaVu Sans, sans-serif";
-/// The library takes the height of a line as the size of a font: ascent plus descent, for this font in ems.
-pub(super) const LINE_HEIGHT: f64 = 2789.0 / 2048.0;
-/// How much wider than this font a viewer's may be (DejaVu Sans, among the widest, is wider by about so much).
-const WIDEST: f64 = 1.09;
+/// How much wider than this font a viewer's may be, regular and bold: as much as DejaVu Sans, one of the widest.
+const WIDEST: [f32; 2] = [1.11, 1.19];
 
-static REGISTERED: LazyLock<()> = LazyLock::new(|| {
-    let files: [(FontStyle, &'static [u8]); 2] = [
-        (FontStyle::Normal, include_bytes!("font/OpenSans-Regular.ttf")),
-        (FontStyle::Bold, include_bytes!("font/OpenSans-Semibold.ttf")),
-    ];
-    for (style, bytes) in files {
-        assert!(register_font(FAMILY, style, bytes).is_ok(), "the font files of the program are fonts");
-    }
+/// Regular and bold.
+static FACES: LazyLock<[FontRef<'static>; 2]> = LazyLock::new(|| {
+    let files: [&'static [u8]; 2] =
+        [include_bytes!("font/OpenSans-Regular.ttf"), include_bytes!("font/OpenSans-Semibold.ttf")];
+    files.map(|bytes| FontRef::try_from_slice(bytes).expect("the font files of the program are fonts"))
 });
 
-/// The font for drawing into a bitmap, `size` pixels per em.
-pub(super) fn of_size(size: f64, bold: bool) -> FontDesc<'static> {
-    LazyLock::force(&REGISTERED);
-    let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
-    FontDesc::new(FontFamily::Name(FAMILY), size * LINE_HEIGHT, style)
+fn face(bold: bool) -> &'static FontRef<'static> {
+    &FACES[usize::from(bold)]
 }
 
-/// The width to be kept free for a line of text, in pixels.
+/// The library counts sizes in heights of a line, everybody else in ems.
+fn scale(face: &FontRef<'_>, size: f64) -> PxScale {
+    let line = face.height_unscaled() / face.units_per_em().expect("the font files of the program have an em");
+    PxScale::from(size as f32 * line)
+}
+
+/// Where each glyph's origin stands along the baseline, and the end of the last.
+fn advances(text: &str, size: f64, bold: bool) -> (Vec<(char, f32)>, f32) {
+    let face = face(bold);
+    let font = face.as_scaled(scale(face, size));
+    let (mut x, mut before) = (0.0, None);
+    let mut places = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        let glyph = font.glyph_id(letter);
+        x += before.map_or(0.0, |before| font.kern(before, glyph));
+        places.push((letter, x));
+        x += font.h_advance(glyph);
+        before = Some(glyph);
+    }
+    (places, x)
+}
+
+/// The width to be kept free for a line of text, in pixels; somewhat more than this font takes.
 pub(super) fn width(text: &str, size: f64, bold: bool) -> f64 {
-    const FINE: f64 = 1000.0;
-    let ((left, _), (right, _)) =
-        of_size(FINE, bold).layout_box(text).expect("a registered font can measure every text");
-    f64::from(right - left) * size / FINE * WIDEST
+    f64::from(advances(text, size, bold).1 * WIDEST[usize::from(bold)])
+}
+
+/// The width that a line of text takes in this font, in pixels.
+pub(super) fn exact_width(text: &str, size: f64, bold: bool) -> f64 {
+    f64::from(advances(text, size, bold).1)
+}
+
+/// Draws a line of text, pixel by pixel: right of the start of the baseline, below it, and how much of it is covered.
+pub(super) fn draw(text: &str, size: f64, bold: bool, mut pixel: impl FnMut(i32, i32, f32)) {
+    let face = face(bold);
+    let scale = scale(face, size);
+    for (letter, x) in advances(text, size, bold).0 {
+        let glyph = face.glyph_id(letter).with_scale_and_position(scale, point(x, 0.0));
+        if let Some(outline) = face.outline_glyph(glyph) {
+            let corner = outline.px_bounds().min;
+            outline.draw(|x, y, covered| pixel(corner.x as i32 + x as i32, corner.y as i32 + y as i32, covered));
+        }
+    }
 }
 
 /// `text` cut to a width, with an ellipsis where something is missing.

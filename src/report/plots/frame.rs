@@ -39,7 +39,7 @@ impl Page {
         let mut x = style::MARGIN;
         if !mark.is_empty() {
             scene.text(Text::new((x, y), mark, style::TITLE).bold().color(style::WARNING));
-            x += font::width(mark, style::TITLE, true) + 16.0;
+            x += font::width(mark, style::TITLE, true) + 8.0;
         }
         let left = style::WIDTH - style::MARGIN - x;
         let size = (style::TITLE * left / font::width(title, style::TITLE, true).max(1.0)).clamp(26.0, style::TITLE);
@@ -142,7 +142,7 @@ impl Panel {
             left: cell.left + y_title + widest + 14.0,
             top: cell.top + above,
             right: cell.right - 14.0,
-            bottom: cell.bottom - style::TICK * 1.55 - x_title,
+            bottom: cell.bottom - style::TICK * 1.65 - x_title,
         };
         let panel = Self { area, x, y };
         if !title.is_empty() {
@@ -183,7 +183,8 @@ impl Panel {
             let x = area.left + area.width() * self.x.share(*value);
             scene.line(vec![(x, area.top), (x, area.bottom)], 1.5, style::GRID);
             scene.line(vec![(x, area.bottom), (x, area.bottom + 6.0)], 1.5, style::AXIS);
-            let text = Text::new((x, area.bottom + style::TICK * 1.3), label.clone(), style::TICK).align(Align::Middle);
+            let text =
+                Text::new((x, area.bottom + style::TICK * 1.38), label.clone(), style::TICK).align(Align::Middle);
             let bounds = text.bounds();
             if bounds.right + 10.0 <= free_before {
                 free_before = bounds.left;
@@ -225,12 +226,7 @@ impl Panel {
 
     /// The same for a bound on x, its words reading upward.
     pub(super) fn bound_x(&self, scene: &mut Scene, bound: f64, words: &str) -> Option<Area> {
-        if !self.x.reaches(bound) {
-            return None;
-        }
-        let x = self.area.left + self.area.width() * self.x.share(bound);
-        let ends = [(x, self.area.bottom), (x, self.area.top)];
-        scene.dashed(&ends, 2.0, style::OBJECTIVE, style::OBJECTIVE_DASH);
+        let x = self.mark_x(scene, bound)?;
         let left = x - self.area.left > style::POINT_LABEL * 1.8;
         let baseline = if left { x - style::POINT_LABEL * 0.4 } else { x + style::POINT_LABEL };
         let words = font::fit(words, style::POINT_LABEL, false, self.area.height() - 20.0);
@@ -238,5 +234,16 @@ impl Panel {
         let bounds = text.bounds();
         scene.text_on_white(text.color(style::OBJECTIVE));
         Some(bounds)
+    }
+
+    /// A dashed line without words at a bound on x, and where it stands.
+    pub(super) fn mark_x(&self, scene: &mut Scene, bound: f64) -> Option<f64> {
+        if !self.x.reaches(bound) {
+            return None;
+        }
+        let x = self.area.left + self.area.width() * self.x.share(bound);
+        let ends = [(x, self.area.bottom), (x, self.area.top)];
+        scene.dashed(&ends, 2.0, style::OBJECTIVE, style::OBJECTIVE_DASH);
+        Some(x)
     }
 }

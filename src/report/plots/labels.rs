@@ -42,29 +42,60 @@ impl Obstacles {
 
     /// Writes `words` beside a marker, with a thin line to it if they had to move away; nothing if there is no room.
     pub(super) fn label(&mut self, scene: &mut Scene, at: At, words: &str) {
-        let candidates: Vec<(Text, f64)> = [style::MARKER + 5.0, 26.0, 44.0, 66.0]
+        let candidates: Vec<Candidate> = [style::MARKER + 5.0, 28.0, 46.0]
             .into_iter()
             .flat_map(|distance| {
-                DIRECTIONS.iter().map(move |direction| (beside(at, *direction, distance, words), distance))
+                DIRECTIONS.iter().map(move |direction| Candidate::new(at, *direction, distance, words))
             })
             .collect();
-        let free = |text: &Text, of: &[Area]| {
-            let bounds = text.bounds();
-            self.within.holds(&bounds) && !of.iter().any(|taken| taken.overlaps(&bounds))
+        let free = |candidate: &&Candidate| {
+            self.within.holds(&candidate.bounds)
+                && !self
+                    .hard
+                    .iter()
+                    .any(|taken| taken.overlaps(&candidate.bounds) || candidate.leader_crosses(taken, at))
         };
-        let best = candidates
-            .iter()
-            .find(|(text, distance)| *distance < 50.0 && free(text, &self.hard) && free(text, &self.soft))
-            .or_else(|| candidates.iter().find(|(text, _)| free(text, &self.hard)));
-        if let Some((text, distance)) = best {
-            if *distance > style::MARKER + 6.0 {
-                let bounds = text.bounds();
-                let near = (at.0.clamp(bounds.left, bounds.right), at.1.clamp(bounds.top, bounds.bottom));
-                scene.line(vec![at, near], 1.5, style::AXIS);
-            }
-            self.words(text.bounds());
-            scene.text(text.clone());
+        let clear = |candidate: &&Candidate| !self.soft.iter().any(|line| line.overlaps(&candidate.bounds));
+        let best = candidates.iter().filter(free).find(clear).or_else(|| candidates.iter().find(free));
+        if let Some(candidate) = best {
+            scene.line(candidate.leader.clone(), 1.5, style::AXIS);
+            self.hard.push(candidate.bounds);
+            scene.text(candidate.text.clone());
         }
+    }
+}
+
+/// A place where words could stand.
+struct Candidate {
+    text: Text,
+    bounds: Area,
+    /// From the marker's rim to the words; empty when they stand close by.
+    leader: Vec<At>,
+}
+
+impl Candidate {
+    fn new(at: At, direction: At, distance: f64, words: &str) -> Self {
+        let text = beside(at, direction, distance, words);
+        let bounds = text.bounds();
+        let leader = if distance > style::MARKER + 6.0 {
+            let near = (at.0.clamp(bounds.left, bounds.right), at.1.clamp(bounds.top, bounds.bottom));
+            let share = (style::MARKER + 2.0) / (near.0 - at.0).hypot(near.1 - at.1).max(1.0);
+            vec![(at.0 + (near.0 - at.0) * share, at.1 + (near.1 - at.1) * share), near]
+        } else {
+            Vec::new()
+        };
+        Self { text, bounds, leader }
+    }
+
+    /// Whether the way to the words leads over something other than the marker itself.
+    fn leader_crosses(&self, taken: &Area, at: At) -> bool {
+        let [from, to] = self.leader.as_slice() else { return false };
+        let own = Area::around(at, 1.0).overlaps(taken);
+        !own && (0..=8).any(|step| {
+            let share = f64::from(step) / 8.0;
+            let place = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+            Area::around(place, 1.0).overlaps(taken)
+        })
     }
 }
 

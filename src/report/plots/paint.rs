@@ -34,6 +34,9 @@ pub(super) fn png(scene: &Scene) -> Vec<u8> {
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // Flat colours: filters, which help with photographs, only make them larger.
+    encoder.set_filter(png::FilterType::NoFilter);
+    encoder.set_compression(png::Compression::Best);
     let mut writer = encoder.write_header().expect("memory takes every byte");
     writer.write_image_data(&pixels).expect("the buffer has the size that was announced");
     writer.finish().expect("memory takes every byte");
@@ -63,7 +66,7 @@ pub(super) fn svg(scene: &Scene) -> String {
 struct Pen {
     /// Its units for each pixel of the scene.
     units: f64,
-    /// Whether it has pixels, and draws text with our font.
+    /// Whether it has pixels: then text is drawn with our font and lines piece by piece.
     bitmap: bool,
 }
 
@@ -83,7 +86,7 @@ impl Pen {
 }
 
 /// Why drawing cannot fail.
-const IN_MEMORY: &str = "memory takes every shape, and the font is the program's own";
+const IN_MEMORY: &str = "memory takes every shape";
 
 fn paint<B: DrawingBackend>(scene: &Scene, backend: &mut B, pen: &Pen) {
     let corner = pen.at((scene.width, scene.height));
@@ -134,23 +137,35 @@ fn line<B: DrawingBackend>(backend: &mut B, pen: &Pen, points: &[At], width: f64
 }
 
 fn write<B: DrawingBackend>(backend: &mut B, pen: &Pen, text: &Text) {
-    let size = text.size * pen.units;
-    // Both backends hang text from its place; the baseline is what must come out at the same height.
-    let (described, hang) = if pen.bitmap {
-        (font::of_size(size, text.bold), size * font::LINE_HEIGHT / 2.0)
-    } else {
-        let style = if text.bold { FontStyle::Bold } else { FontStyle::Normal };
-        (FontDesc::new(FontFamily::Name(font::FALLBACKS), size * SVG_LINE_HEIGHT, style), size * SVG_HANG)
-    };
-    let hang = hang.round() as i32;
     let (x, y) = pen.at(text.at);
-    let (at, turn) =
-        if text.upward { ((x - hang, y), FontTransform::Rotate270) } else { ((x, y - hang), FontTransform::None) };
+    let size = text.size * pen.units;
+    if pen.bitmap {
+        // Not by the library's own text, which forgets the space that belongs to the left of each letter.
+        let before = match text.align {
+            Align::Start => 0.0,
+            Align::Middle => font::exact_width(&text.words, size, text.bold) / 2.0,
+            Align::End => font::exact_width(&text.words, size, text.bold),
+        };
+        let before = before.round() as i32;
+        font::draw(&text.words, size, text.bold, |right, down, covered| {
+            let right = right - before;
+            let at = if text.upward { (x + down, y - right) } else { (x + right, y + down) };
+            let color = ink(text.color, f64::from(covered)).to_backend_color();
+            backend.draw_pixel(at, color).expect(IN_MEMORY);
+        });
+        return;
+    }
     let side = match text.align {
         Align::Start => HPos::Left,
         Align::Middle => HPos::Center,
         Align::End => HPos::Right,
     };
+    // The library hangs text from its place; the baseline is what must come out at the same height.
+    let hang = (size * SVG_HANG).round() as i32;
+    let (at, turn) =
+        if text.upward { ((x - hang, y), FontTransform::Rotate270) } else { ((x, y - hang), FontTransform::None) };
+    let weight = if text.bold { FontStyle::Bold } else { FontStyle::Normal };
+    let described = FontDesc::new(FontFamily::Name(font::FALLBACKS), size * SVG_LINE_HEIGHT, weight);
     let color = ink(text.color, 1.0);
     let style = TextStyle::from(described.transform(turn)).color(&color).pos(Pos::new(side, VPos::Top));
     backend.draw_text(&text.words, &style, at).expect(IN_MEMORY);

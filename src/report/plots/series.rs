@@ -233,7 +233,7 @@ fn estimate(repeats: Vec<f64>) -> Estimate {
         _ => {
             let variance = repeats.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
             let half = t_quantile(n - 1.0) * (variance / n).sqrt();
-            Some((mean - half, mean + half)).filter(|_| half.is_finite())
+            Some((mean - half, mean + half)).filter(|(low, high)| low.is_finite() && high.is_finite())
         }
     };
     Estimate { mean, spread }

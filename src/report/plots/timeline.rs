@@ -6,9 +6,10 @@
 
 use super::axis::{self, Axis};
 use super::ecdf::common_levels;
+use super::font;
 use super::frame::{self, Page, Panel};
 use super::input::{Missing, PlotInput};
-use super::scene::{At, Scene};
+use super::scene::{Area, At, Scene};
 use super::style::{self, Look};
 use crate::base::Name;
 use crate::measure::{Formula, Level, Metric, RequestRecord, metric};
@@ -49,7 +50,10 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
     let columns: Vec<Vec<Vec<(f64, f64)>>> =
         metrics.iter().map(|metric| rows.iter().map(|row| dots(&row.records, metric)).collect()).collect();
     let last = columns.iter().flatten().flatten().map(|(time, _)| *time).fold(0.0, f64::max);
-    let cells = frame::grid(&page.body, rows.len() * metrics.len(), metrics.len(), 16.0);
+    // The lowest row has the title of the axis below it, outside of the grid, so that all panels are equally high.
+    let below = style::AXIS_TITLE * 1.45;
+    let body = Area { bottom: page.body.bottom - below, ..page.body };
+    let cells = frame::grid(&body, rows.len() * metrics.len(), metrics.len(), 16.0);
     for (at, (row, cell)) in rows.iter().flat_map(|row| [row; COLUMNS.len()]).zip(&cells).enumerate() {
         let (metric, dots) = (metrics[at % metrics.len()], &columns[at % metrics.len()]);
         let values = || dots.iter().flatten().map(|(_, value)| *value);
@@ -61,17 +65,10 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
         } else {
             (Axis::linear(values(), String::new(), 3), "")
         };
-        let title = format!("{}: {} ({}{scale})", row.name, metric.title.to_lowercase(), metric.unit);
-        let mut cell = *cell;
-        if !bottom {
-            // The lowest row has the title of the axis below it; all panels shall be equally high.
-            cell.bottom -= style::AXIS_TITLE * 1.45 / rows.len() as f64;
-        }
-        let shift = style::AXIS_TITLE * 1.45 / rows.len() as f64 * (at / metrics.len()) as f64;
-        cell.top -= shift;
-        if !bottom {
-            cell.bottom -= shift;
-        }
+        let what = format!(": {} ({}{scale})", metric.title.to_lowercase(), metric.unit);
+        let room = cell.width() * 0.88 - font::width(&what, style::PANEL_TITLE, true);
+        let title = font::fit(row.name.as_str(), style::PANEL_TITLE, true, room) + &what;
+        let cell = Area { bottom: cell.bottom + if bottom { below } else { 0.0 }, ..*cell };
         let panel = Panel::draw(&mut page.scene, &cell, &title, x, y);
         fill(&mut page.scene, &panel, row, &dots[at / metrics.len()]);
     }

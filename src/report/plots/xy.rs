@@ -7,8 +7,10 @@ use super::labels::{self, End, Obstacles};
 use super::scene::{At, Scene};
 use super::series::{Gathered, Group, Mark, PanelData, Series, Wanted, gather};
 use super::style::{self, Fill, Look};
-use crate::base::format_quantity;
 use crate::measure::{Better, metric};
+
+/// Names at the ends of lines may take this much from the panel's width; longer ones stand in a legend above it.
+const MOST_ROOM_FOR_ENDS: f64 = 380.0;
 
 /// How an axis is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,18 +89,21 @@ pub(super) fn draw(input: &PlotInput<'_>, spec: &Spec<'_>) -> Result<Scene, Miss
     };
     let gathered = gather(input, &wanted)?;
     let single = gathered.panels.len() == 1;
-    let named_at_ends = single && spec.x.is_concurrency() && spec.form == Form::Lines;
+    let names = || gathered.panels.iter().flat_map(|panel| &panel.series).map(|series| series.name.as_str());
+    let room_for_ends = labels::room_for_ends(names());
+    let named_at_ends =
+        single && spec.x.is_concurrency() && spec.form == Form::Lines && room_for_ends < MOST_ROOM_FOR_ENDS;
     let legend = if named_at_ends { Vec::new() } else { legend(&gathered.panels, spec.form != Form::Dots) };
 
     let rows = gathered.panels.len().div_ceil(columns(gathered.panels.len()));
-    let body = if single { 560.0 } else { rows as f64 * 400.0 };
+    let body = if single { 560.0 } else { rows as f64 * 350.0 };
     let notes = notes(input, spec, &gathered);
     let mut page = Page::new(input, &spec.title, &legend, &notes, body);
 
     let cells = frame::grid(&page.body, gathered.panels.len(), columns(gathered.panels.len()), 34.0);
     for (data, mut cell) in gathered.panels.iter().zip(cells) {
         if named_at_ends {
-            cell.right -= labels::room_for_ends(data.series.iter().map(|series| series.name.as_str()));
+            cell.right -= room_for_ends;
         }
         let (x, y) = axes(input, spec, data, if single { 8 } else { 5 });
         let panel = Panel::draw(&mut page.scene, &cell, &data.title, x, y);
@@ -125,8 +130,8 @@ fn legend(panels: &[PanelData], with_line: bool) -> Vec<Entry> {
 fn notes(input: &PlotInput<'_>, spec: &Spec<'_>, gathered: &Gathered) -> Vec<String> {
     let mut notes: Vec<String> = [&spec.x, &spec.y].into_iter().filter_map(Quantity::definition).collect();
     let mut how = Vec::new();
-    if spec.x != Quantity::concurrency() {
-        how.push("Numbers at the points: concurrency.");
+    if !spec.x.is_concurrency() {
+        how.push("Numbers at the points, where there is room: concurrency.");
     }
     if spec.form == Form::Frontier {
         how.push("Broad grey line: the frontier, points that no other point beats on both axes.");
@@ -174,7 +179,7 @@ fn bound_words(quantity: &Quantity, objective: &PlotObjective) -> String {
         Some(Better::Lower | Better::Neutral) | None => "at most",
     };
     let unit = row.map_or("", |row| row.unit);
-    format!("objective: {sign} {} {unit}", format_quantity(objective.bound))
+    format!("objective: {sign} {} {unit}", axis::format_exact(objective.bound))
 }
 
 fn axes(input: &PlotInput<'_>, spec: &Spec<'_>, data: &PanelData, about: usize) -> (Axis, Axis) {
@@ -255,9 +260,10 @@ fn fill(
             obstacles.line(&points);
         }
         for mark in &series.marks {
-            bars(scene, panel, mark, look);
+            bars(scene, panel, mark, look).iter().for_each(|bar| obstacles.line(bar));
             for (x, y) in mark.repeats.iter().filter(|(x, y)| panel.reaches(*x, *y)) {
                 look.mark(scene, panel.at(*x, *y), style::MARKER * 0.6, Fill::Faint);
+                obstacles.line(&[panel.at(*x, *y), panel.at(*x, *y)]);
             }
         }
     }
@@ -291,21 +297,29 @@ fn runs(marks: &[Mark]) -> impl Iterator<Item = &[Mark]> {
     marks.chunk_by(|_, next| next.joined)
 }
 
-fn bars(scene: &mut Scene, panel: &Panel, mark: &Mark, look: Look) {
+/// Draws how far repeats spread, and tells where.
+fn bars(scene: &mut Scene, panel: &Panel, mark: &Mark, look: Look) -> Vec<[At; 2]> {
     const CAP: f64 = 7.0;
     let inside = |axis: &Axis, value: f64| axis.share(value).clamp(0.0, 1.0);
     let area = panel.area;
     let (x, y) = panel.at(mark.x.mean, mark.y.mean);
+    let mut bars = Vec::new();
     if let Some((low, high)) = mark.y.spread {
-        let ends = [low, high].map(|end| area.bottom - area.height() * inside(&panel.y, end));
-        scene.line(vec![(x, ends[0]), (x, ends[1])], 2.0, look.color);
-        ends.into_iter().for_each(|end| scene.line(vec![(x - CAP, end), (x + CAP, end)], 2.0, look.color));
+        let [low, high] = [low, high].map(|end| (x, area.bottom - area.height() * inside(&panel.y, end)));
+        bars.push([low, high]);
     }
     if let Some((low, high)) = mark.x.spread.filter(|(low, high)| low < high) {
-        let ends = [low, high].map(|end| area.left + area.width() * inside(&panel.x, end));
-        scene.line(vec![(ends[0], y), (ends[1], y)], 2.0, look.color);
-        ends.into_iter().for_each(|end| scene.line(vec![(end, y - CAP), (end, y + CAP)], 2.0, look.color));
+        let [low, high] = [low, high].map(|end| (area.left + area.width() * inside(&panel.x, end), y));
+        bars.push([low, high]);
     }
+    for [from, to] in &bars {
+        scene.line(vec![*from, *to], 2.0, look.color);
+        let (across, down) = if (from.0 - to.0).abs() < 1e-9 { (CAP, 0.0) } else { (0.0, CAP) };
+        for (x, y) in [from, to] {
+            scene.line(vec![(x - across, y - down), (x + across, y + down)], 2.0, look.color);
+        }
+    }
+    bars
 }
 
 /// Those of the points that no other one beats on both axes, by falling x; more is better on both.
