@@ -19,25 +19,46 @@ pub(super) struct Axis {
     pub(super) ticks: Vec<(f64, String)>,
     /// What is written along the axis, with the unit.
     pub(super) title: String,
+    /// What is written instead where the title has no room; empty: the title, cut.
+    pub(super) brief: String,
 }
 
 impl Axis {
     /// From zero to beyond the largest value; below zero only if a value is.
     pub(super) fn linear(values: impl IntoIterator<Item = f64>, title: String, about: usize) -> Self {
         let (low, high) = values.into_iter().fold((0.0_f64, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        Self::between(low * 1.06, high * 1.06, title, about)
+    }
+
+    /// Around the values, from zero only if they reach down to its neighbourhood: for pictures of a shape or a spread,
+    /// where no length is compared.
+    pub(super) fn around(values: impl IntoIterator<Item = f64> + Clone, title: String, about: usize) -> Self {
+        let (low, high) = values
+            .clone()
+            .into_iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        if low > high * 0.4 && low < high && high < 1e300 {
+            let edge = (high - low) * 0.08;
+            Self::between(low - edge, high + edge, title, about)
+        } else {
+            Self::linear(values, title, about)
+        }
+    }
+
+    fn between(low: f64, high: f64, title: String, about: usize) -> Self {
         // Half of each, so that a range wider than the largest number stays finite.
         let span = high / 2.0 - low / 2.0;
         if span <= f64::MIN_POSITIVE {
             return Self::fixed(0.0, 1.0, vec![(0.0, "0".to_owned())], title);
         }
         if span > 1e300 {
+            let (low, high) = (low.max(-f64::MAX), high.min(f64::MAX));
             return Self::fixed(low, high, vec![(low, format_quantity(low))], title);
         }
-        let (low, high) = (low * 1.06, high * 1.06);
         let step = nice_step(span * 2.0 / about.max(1) as f64);
         let (first, last) = ((low / step).ceil(), (high / step).floor());
         let ticks = (first as i64..=last as i64).map(|count| count as f64 * step).map(|at| (at, tick_label(at, step)));
-        Self { law: Law::Linear, low, high, ticks: ticks.collect(), title }
+        Self { law: Law::Linear, low, high, ticks: ticks.collect(), title, brief: String::new() }
     }
 
     /// From below the smallest positive value to beyond the largest; without any, 1 to 10. At least two ticks.
@@ -70,7 +91,14 @@ impl Axis {
             (below, above)
         };
         let ticks = marks.iter().filter(|mark| (low..=high).contains(*mark)).map(|mark| 10_f64.powf(*mark));
-        Self { law: Law::Log, low, high, ticks: ticks.map(|at| (at, log_label(at))).collect(), title }
+        Self {
+            law: Law::Log,
+            low,
+            high,
+            ticks: ticks.map(|at| (at, log_label(at))).collect(),
+            title,
+            brief: String::new(),
+        }
     }
 
     /// Concurrency: doubling is one step, and a tick stands at every measured level.
@@ -85,12 +113,18 @@ impl Axis {
         };
         let edge = (high - low) * 0.03;
         let ticks = levels.into_iter().map(|level| (level, format_exact(level))).collect();
-        Self { law: Law::Log, low: low - edge, high: high + edge, ticks, title }
+        Self { law: Law::Log, low: low - edge, high: high + edge, ticks, title, brief: String::new() }
     }
 
     /// A linear axis with just these ends and ticks.
     pub(super) fn fixed(low: f64, high: f64, ticks: Vec<(f64, String)>, title: String) -> Self {
-        Self { law: Law::Linear, low, high, ticks, title }
+        Self { law: Law::Linear, low, high, ticks, title, brief: String::new() }
+    }
+
+    /// The same, with words for where the title has no room.
+    pub(super) fn or_brief(mut self, brief: &str) -> Self {
+        brief.clone_into(&mut self.brief);
+        self
     }
 
     /// Where a value stands, 0 at the axis's start to 1 at its end; beyond that if the axis does not reach it.
@@ -191,6 +225,13 @@ mod tests {
     }
 
     #[test]
+    fn axes_around_values_leave_out_an_empty_beginning() {
+        assert_eq!(labels(&Axis::around([25.0, 43.0], String::new(), 5)), ["25", "30", "35", "40"]);
+        assert_eq!(labels(&Axis::around([5.0, 43.0], String::new(), 5)), ["0", "10", "20", "30", "40"]);
+        assert_eq!(labels(&Axis::around([5.0, 5.0], String::new(), 5)), ["0", "2", "4"]);
+    }
+
+    #[test]
     fn log_axes_have_round_ticks() {
         let axis = Axis::log([23.0, 4100.0], String::new(), 6);
         assert_eq!(labels(&axis), ["20", "50", "100", "200", "500", "1000", "2000", "5000"]);
@@ -213,6 +254,7 @@ mod tests {
         {
             for axis in [
                 Axis::linear(values.clone(), String::new(), 5),
+                Axis::around(values.clone(), String::new(), 5),
                 Axis::log(values.clone(), String::new(), 5),
                 Axis::levels(values.clone(), String::new()),
             ] {

@@ -82,7 +82,8 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
     }
     notes.extend(omissions.sentence().map(|left_out| format!("Left out: {left_out}.")));
 
-    let title = format!("Distribution of {}", row.title.to_lowercase());
+    let of = if panels.len() == 1 { format!(" at {}", panels[0].0) } else { String::new() };
+    let title = format!("Distribution of {}{of}", row.title.to_lowercase());
     let columns = match panels.len() {
         1..=2 => panels.len(),
         3..=4 => 2,
@@ -97,7 +98,7 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
         let x = if axis::wants_log(values()) {
             Axis::log(values(), format!("{x_title}, log scale"), 6)
         } else {
-            Axis::linear(values(), x_title, 6)
+            Axis::around(values(), x_title, 6)
         };
         let shares = [0.0, 25.0, 50.0, 75.0, 90.0, 100.0].map(|share| (share / 100.0, format!("{share} %")));
         let y = Axis::fixed(0.0, 1.0, shares.to_vec(), "Share of requests".to_owned());
@@ -114,9 +115,6 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
                 look.mark(&mut page.scene, at, style::MARKER * 0.8, style::Fill::Solid);
             }
         }
-    }
-    if panels.len() == 1 {
-        page.scene.title.push_str(&format!(", {}", panels[0].0));
     }
     Ok(page.scene)
 }

@@ -150,15 +150,18 @@ impl Panel {
             scene.text(Text::new((area.left, area.top - style::PANEL_TITLE * 0.6), fitted, style::PANEL_TITLE).bold());
         }
         panel.draw_ticks(scene);
-        let title = |words: &str, room: f64| font::fit(words, style::AXIS_TITLE, false, room);
+        let title = |axis: &Axis, room: f64| {
+            let fits = axis.brief.is_empty() || font::width(&axis.title, style::AXIS_TITLE, false) <= room;
+            font::fit(if fits { &axis.title } else { &axis.brief }, style::AXIS_TITLE, false, room)
+        };
         if x_title > 0.0 {
             let at = ((area.left + area.right) / 2.0, cell.bottom - style::AXIS_TITLE * 0.25);
-            let words = title(&panel.x.title, cell.width());
+            let words = title(&panel.x, cell.width());
             scene.text(Text::new(at, words, style::AXIS_TITLE).align(Align::Middle));
         }
         if y_title > 0.0 {
             let at = (cell.left + style::AXIS_TITLE * 0.8, (area.top + area.bottom) / 2.0);
-            let words = title(&panel.y.title, cell.height());
+            let words = title(&panel.y, area.height() + x_title);
             scene.text(Text::new(at, words, style::AXIS_TITLE).align(Align::Middle).upward());
         }
         panel

@@ -188,14 +188,19 @@ impl Quantity {
         }
     }
 
+    /// Its unit; empty for concurrency and numbers of hooks.
+    pub(super) fn unit(&self) -> &'static str {
+        metric(&self.metric).map_or("", |row| row.unit)
+    }
+
     /// Title and unit, for an axis.
     pub(super) fn axis_title(&self) -> String {
         if self.is_concurrency() {
             return "Concurrency (requests under way)".to_owned();
         }
-        match metric(&self.metric) {
-            Some(row) if !row.unit.is_empty() => format!("{} ({})", self.title(), row.unit),
-            Some(_) | None => self.title(),
+        match self.unit() {
+            "" => self.title(),
+            unit => format!("{} ({unit})", self.title()),
         }
     }
 

@@ -60,6 +60,7 @@ impl Obstacles {
         if let Some(candidate) = best {
             scene.line(candidate.leader.clone(), 1.5, style::AXIS);
             self.hard.push(candidate.bounds);
+            self.line(&candidate.leader);
             scene.text(candidate.text.clone());
         }
     }

@@ -131,8 +131,10 @@ fn line<B: DrawingBackend>(backend: &mut B, pen: &Pen, points: &[At], width: f64
             backend.draw_line(pen.at(from), pen.at(to), &style).expect(IN_MEMORY);
         }
     }
+    // Rounded down: a joint that is wider than its line is a knot.
+    let radius = (pen.units * width / 2.0).floor() as u32;
     for joint in points.iter().skip(1).take(points.len().saturating_sub(2)) {
-        backend.draw_circle(pen.at(*joint), pen.width(width / 2.0), &ink(color, 1.0), true).expect(IN_MEMORY);
+        backend.draw_circle(pen.at(*joint), radius, &ink(color, 1.0), true).expect(IN_MEMORY);
     }
 }
 

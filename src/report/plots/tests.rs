@@ -108,13 +108,11 @@ fn every_picture_of_every_world_has_words_that_stand_apart_and_inside() {
         for picture in everything(&customs) {
             let scene = world.with_input(|input| draw::scene(input, picture)).unwrap();
             let page = Area { left: 0.0, top: 0.0, right: scene.width, bottom: scene.height };
-            let texts: Vec<_> = scene.texts().collect();
-            for (place, text) in texts.iter().enumerate() {
-                let bounds = text.bounds();
-                assert!(page.holds(&bounds), "{name}, {}: `{}` leaves the page", picture.id(), text.words);
-                let other = texts[..place].iter().find(|other| other.bounds().overlaps(&bounds));
-                let words = other.map(|other| &other.words);
-                assert_eq!(words, None, "{name}, {}: under `{}`", picture.id(), text.words);
+            let texts: Vec<_> = scene.texts().map(|text| (text.words.as_str(), text.bounds())).collect();
+            for (place, (words, bounds)) in texts.iter().enumerate() {
+                assert!(page.holds(bounds), "{name}, {}: `{words}` leaves the page", picture.id());
+                let other = texts[..place].iter().find(|(_, other)| other.overlaps(bounds));
+                assert_eq!(other, None, "{name}, {}: under `{words}`", picture.id());
             }
         }
     }
@@ -162,6 +160,15 @@ fn invalid_points_are_told_and_never_part_of_a_line() {
     let scene = world.with_input(|input| built_in(input, "output-throughput-vs-concurrency")).unwrap();
     let told = |text: &Text| text.words == "Not valid (hollow) or left out: agg c8 (12 % failed).";
     assert!(scene.texts().any(told));
+}
+
+#[test]
+fn a_deployment_without_a_row_in_the_timeline_is_told() {
+    let mut world = World::of(&GUIDE);
+    world.break_points(|meta| meta.deployment.as_str() == "vanilla", "restarted");
+    let scene = world.with_input(|input| built_in(input, "timeline")).unwrap();
+    assert!(scene.texts().any(|text| text.words == "Left out: vanilla (no valid point, or no records kept)."));
+    assert!(scene.title.ends_with("concurrency 128"), "{}", scene.title);
 }
 
 #[test]
@@ -259,11 +266,7 @@ fn objectives_are_drawn_where_their_metric_is() {
     assert!(has(&world, "ecdf-time-to-first-token", "objective p99 at most 500 ms"));
     assert!(!has(&world, "avg-time-to-first-token-vs-concurrency", "objective"));
     world.objective("request-throughput", "value", 1e9);
-    assert!(has(
-        &world,
-        "request-throughput-vs-concurrency",
-        "Objective beyond the axis: objective: at least 1e9 req/s"
-    ));
+    assert!(has(&world, "request-throughput-vs-concurrency", "Beyond the axis: objective of at least 1e9 req/s"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
     let of = if workloads.len() > 1 { format!(", workload {workload}") } else { String::new() };
     let title = format!("Requests over time at concurrency {}{of}", axis::format_exact(level.value()));
     let body = (rows.len() as f64 * 165.0).max(640.0);
-    let mut page = Page::new(input, &title, &[], &notes(&rows), body);
+    let mut page = Page::new(input, &title, &[], &notes(input, &rows), body);
 
     // All rows of a column have the same axes, so that they can be compared at a glance.
     let metrics: Vec<&Metric> = COLUMNS.iter().filter_map(|id| metric(id)).collect();
@@ -59,11 +59,12 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
         let values = || dots.iter().flatten().map(|(_, value)| *value);
         let bottom = at / metrics.len() + 1 == rows.len();
         let x_title = if bottom { "Seconds since the first request was sent" } else { "" };
-        let x = Axis::linear([last], x_title.to_owned(), 8);
+        let x = Axis::linear([last], x_title.to_owned(), 5);
+        let about = (cell.height() / 70.0) as usize;
         let (y, scale) = if axis::wants_log(values()) {
-            (Axis::log(values(), String::new(), 3), ", log scale")
+            (Axis::log(values(), String::new(), about), ", log scale")
         } else {
-            (Axis::linear(values(), String::new(), 3), "")
+            (Axis::linear(values(), String::new(), about), "")
         };
         let what = format!(": {} ({}{scale})", metric.title.to_lowercase(), metric.unit);
         let room = cell.width() * 0.88 - font::width(&what, style::PANEL_TITLE, true);
@@ -87,14 +88,17 @@ fn rows<'a>(input: &'a PlotInput<'_>, workload: &Name, level: Level) -> Vec<Row<
     input.deployments.iter().enumerate().filter_map(row).collect()
 }
 
-fn notes(rows: &[Row<'_>]) -> Vec<String> {
+fn notes(input: &PlotInput<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let mut notes: Vec<String> = COLUMNS
         .iter()
         .filter_map(|id| metric(id))
         .map(|metric| format!("{} = {}.", metric.title, metric.definition))
         .collect();
     let most = rows.iter().map(|row| row.records.len()).max().unwrap_or(0);
-    let mut how = "Each dot: one request, at the time it was sent. Dark line: running median.".to_owned();
+    let mut how =
+        "The highest level with valid points of the most deployments. Each dot: one request, at the time it was \
+                   sent. Dark line: running median."
+            .to_owned();
     if most > MOST_DOTS {
         how.push_str(&format!(" Dots are thinned out to at most {MOST_DOTS} a panel, evenly; the median counts all."));
     }
@@ -102,6 +106,11 @@ fn notes(rows: &[Row<'_>]) -> Vec<String> {
         how.push_str(" Strokes at the top: failed requests.");
     }
     notes.push(how);
+    let absent: Vec<_> =
+        input.deployments.iter().filter(|name| !rows.iter().any(|row| row.name == *name)).map(Name::as_str).collect();
+    if !absent.is_empty() {
+        notes.push(format!("Left out: {} (no valid point, or no records kept).", absent.join(", ")));
+    }
     notes
 }
 

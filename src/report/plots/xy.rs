@@ -149,7 +149,7 @@ fn notes(input: &PlotInput<'_>, spec: &Spec<'_>, gathered: &Gathered) -> Vec<Str
         .into_iter()
         .flat_map(|quantity| input.bounds(quantity).map(move |bound| (quantity, bound)))
         .filter(|(quantity, bound)| !bound_is_near(gathered, quantity == &&spec.x, bound.bound))
-        .map(|(quantity, bound)| format!("Objective beyond the axis: {}.", bound_words(quantity, bound)))
+        .map(|(quantity, bound)| format!("Beyond the axis: objective of {}.", bound_words(quantity, bound)))
         .collect();
     notes.extend(hidden);
     if let Some(left_out) = gathered.omissions.sentence() {
@@ -179,7 +179,7 @@ fn bound_words(quantity: &Quantity, objective: &PlotObjective) -> String {
         Some(Better::Lower | Better::Neutral) | None => "at most",
     };
     let unit = row.map_or("", |row| row.unit);
-    format!("objective: {sign} {} {unit}", axis::format_exact(objective.bound))
+    format!("{sign} {} {unit}", axis::format_exact(objective.bound))
 }
 
 fn axes(input: &PlotInput<'_>, spec: &Spec<'_>, data: &PanelData, about: usize) -> (Axis, Axis) {
@@ -216,9 +216,11 @@ fn axes(input: &PlotInput<'_>, spec: &Spec<'_>, data: &PanelData, about: usize) 
             values.extend(data.series.iter().flat_map(|series| &series.invalid).map(|(x, _)| *x));
             Axis::levels(values, quantity.axis_title())
         } else if log {
-            Axis::log(values, format!("{}, log scale", quantity.axis_title()), about)
+            let brief = format!("{}, log scale", quantity.unit());
+            Axis::log(values, format!("{}, log scale", quantity.axis_title()), about).or_brief(&brief)
         } else {
-            Axis::linear(values, quantity.axis_title(), if on_x { about + 2 } else { about })
+            let about = if on_x { about + 2 } else { about };
+            Axis::linear(values, quantity.axis_title(), about).or_brief(quantity.unit())
         }
     };
     (axis(true), axis(false))
@@ -238,14 +240,14 @@ fn fill(
         let marks: Vec<(f64, f64)> =
             data.series.iter().flat_map(|series| &series.marks).map(|mark| (mark.x.mean, mark.y.mean)).collect();
         let band = frontier(marks).into_iter().map(|(x, y)| panel.at(x, y)).collect();
-        scene.line(band, 22.0, style::FRONTIER);
+        scene.line(band, if panel.area.width() > 900.0 { 22.0 } else { 13.0 }, style::FRONTIER);
     }
     for objective in input.bounds(&spec.y) {
-        let words = bound_words(&spec.y, objective);
+        let words = format!("objective: {}", bound_words(&spec.y, objective));
         panel.bound_y(scene, objective.bound, &words).into_iter().for_each(|bounds| obstacles.words(bounds));
     }
     for objective in input.bounds(&spec.x) {
-        let words = bound_words(&spec.x, objective);
+        let words = format!("objective: {}", bound_words(&spec.x, objective));
         panel.bound_x(scene, objective.bound, &words).into_iter().for_each(|bounds| obstacles.words(bounds));
     }
     for series in &data.series {
