@@ -11,6 +11,8 @@ mod format;
 mod info;
 mod rows;
 mod summary;
+
+pub mod plots;
 mod text;
 
 pub use dataset::{Point, RunResults};
