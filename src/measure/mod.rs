@@ -5,6 +5,7 @@
 mod metric;
 mod point;
 mod record;
+mod spill;
 mod stats;
 mod summary;
 mod validity;
@@ -12,6 +13,7 @@ mod validity;
 pub use metric::{Better, Formula, METRICS, Metric, metric};
 pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMeta};
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
+pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use summary::PointSummary;
 pub use validity::Breach;
