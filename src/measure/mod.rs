@@ -12,6 +12,7 @@ mod record;
 mod same_work;
 #[cfg(test)]
 pub(crate) mod sample;
+mod spill;
 mod stats;
 mod summary;
 mod validity;
@@ -26,6 +27,7 @@ pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMe
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;
+pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use summary::{Asked, CounterCheck, PointSummary};
 pub use validity::{Breach, ValidityRules, judge};

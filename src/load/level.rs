@@ -1,0 +1,155 @@
+//! What a level is asked to be, how it is watched, and what came of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::Timestamp;
+use crate::measure::{GeneratorHealth, RequestRecord};
+
+/// A closed loop at one concurrency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LevelSpec {
+    /// Requests under way at any moment.
+    pub concurrency: u32,
+    /// Measured requests after which none is started any more.
+    pub requests: u64,
+    /// Time since the first measured request after which none is started any more.
+    pub duration: Duration,
+    /// How long requests under way may go on after that, before they are given up.
+    pub grace: Duration,
+    /// Limit for one whole request.
+    pub timeout: Duration,
+    /// Limit for silence within one request.
+    pub idle_timeout: Duration,
+    /// Whether the level begins with an unrecorded wave (see [`super::run_closed`]).
+    pub fill: bool,
+    /// Threads of the generator; `None`: one for 64 slots, at most one a core.
+    pub threads: Option<usize>,
+    /// File that gets every measured response as it came.
+    pub spill: Option<PathBuf>,
+}
+
+impl LevelSpec {
+    /// A level with the limits of the design: 600 s a request, 60 s of silence.
+    pub fn new(concurrency: u32, requests: u64, duration: Duration) -> Self {
+        let timeout = Duration::from_secs(600);
+        Self {
+            concurrency,
+            requests,
+            duration,
+            grace: timeout,
+            timeout,
+            idle_timeout: Duration::from_secs(60),
+            fill: true,
+            threads: None,
+            spill: None,
+        }
+    }
+
+    /// Threads for so many slots on so many cores.
+    pub(super) fn thread_count(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let slots = self.concurrency.max(1) as usize;
+        self.threads.unwrap_or_else(|| slots.div_ceil(64).min(cores)).clamp(1, slots)
+    }
+}
+
+/// Why a level took no more requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// All requests were sent.
+    Count,
+    /// The time was over.
+    Time,
+    /// Too many failures.
+    Failures,
+    /// The caller cancelled it.
+    Cancelled,
+    /// Raw responses could not be kept.
+    Storage,
+}
+
+/// What came of a level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LevelRun {
+    /// Every measured request, in order of sending.
+    pub records: Vec<RequestRecord>,
+    /// How the generator did.
+    pub health: GeneratorHealth,
+    /// Wall-clock time of the records' time zero.
+    pub origin: Timestamp,
+    /// Requests of the unrecorded wave.
+    pub fill_requests: u64,
+    /// What all requests, those of the wave included, asked of the server: to be compared with its counters.
+    pub totals: Totals,
+    /// Why no more requests were sent.
+    pub ended_by: EndedBy,
+    /// Why the level must count as failed, in words.
+    pub failed: Option<String>,
+}
+
+/// Sums over all requests of a level, recorded or not.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests that succeeded.
+    pub ok: u64,
+    /// Prompt tokens of these, by the server's usage.
+    pub prompt_tokens: u64,
+    /// Output tokens of these, by the server's usage.
+    pub output_tokens: u64,
+    /// Requests that did not succeed: the server may have counted them or not.
+    pub other: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, record: &RequestRecord) {
+        if record.is_ok() {
+            self.ok += 1;
+            self.prompt_tokens += u64::from(record.prompt_tokens.unwrap_or(0));
+            self.output_tokens += u64::from(record.output_tokens.unwrap_or(0));
+        } else {
+            self.other += 1;
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            ok: self.ok + other.ok,
+            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            other: self.other + other.other,
+        }
+    }
+}
+
+/// A running level as its caller may look at it, at any moment and from any thread. Written once a request.
+#[derive(Debug, Default)]
+pub struct LiveProgress {
+    /// Requests of the fill wave that have ended.
+    pub filled: AtomicU64,
+    /// Measured requests that have ended.
+    pub done: AtomicU64,
+    /// Of these, those that failed.
+    pub failed: AtomicU64,
+    /// Output tokens of measured requests that have ended.
+    pub tokens: AtomicU64,
+    /// Sum of their TTFT, microseconds.
+    pub ttft_sum_us: AtomicU64,
+    /// How many of them had one.
+    pub ttft_count: AtomicU64,
+}
+
+impl LiveProgress {
+    pub(super) fn add(&self, record: &RequestRecord) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        if !record.is_ok() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.tokens.fetch_add(u64::from(record.output_tokens.unwrap_or(0)), Ordering::Relaxed);
+        if let Some(first) = record.first_text {
+            self.ttft_sum_us.fetch_add(first.saturating_sub(record.sent) / 1000, Ordering::Relaxed);
+            self.ttft_count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The body of a request: what is asked, in the fields that the server takes.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The endpoint that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Api {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completions,
+}
+
+impl Api {
+    /// Path below the base URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+        }
+    }
+
+    /// `chat` or `completions`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+        }
+    }
+}
+
+/// What every request of a workload has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestShape {
+    /// Which endpoint.
+    pub api: Api,
+    /// The model's id.
+    pub model: String,
+    /// Sampling temperature, if it is to be sent.
+    pub temperature: Option<f64>,
+    /// Further fields, as they are; they replace ours of the same name.
+    pub extra: Map<String, Value>,
+}
+
+/// Which optional fields the server takes; found out once per incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// The output's limit is called `max_tokens`; else `max_completion_tokens`.
+    pub max_tokens: bool,
+    /// `min_tokens`: the output's length can be enforced from below.
+    pub min_tokens: bool,
+    /// `ignore_eos`: generation goes on after the end token.
+    pub ignore_eos: bool,
+    /// `stream_options.include_usage`: tokens are counted by the server.
+    pub include_usage: bool,
+    /// `stream_options.continuous_usage_stats`: also within the stream. Known and not used: it makes every event larger.
+    pub continuous_usage: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { max_tokens: true, min_tokens: true, ignore_eos: true, include_usage: true, continuous_usage: true }
+    }
+}
+
+/// A request ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Sent as `x-request-id`.
+    pub id: String,
+    /// Place in the level's sequence.
+    pub index: u64,
+    /// The whole body.
+    pub body: Bytes,
+    /// Prompt tokens asked.
+    pub isl_asked: u32,
+    /// Output tokens asked.
+    pub osl_asked: u32,
+    /// Tokens of the prompt's text, when a local tokenizer counted them.
+    pub isl: Option<u32>,
+}
+
+impl RequestShape {
+    /// The body of a streaming request for exactly `osl` tokens, as far as the server can be made to give them.
+    pub fn body(&self, capabilities: &Capabilities, prompt: &str, osl: u32) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.insert("model".to_owned(), json!(self.model));
+        match self.api {
+            Api::Chat => body.insert("messages".to_owned(), json!([{"role": "user", "content": prompt}])),
+            Api::Completions => body.insert("prompt".to_owned(), json!(prompt)),
+        };
+        body.insert("stream".to_owned(), json!(true));
+        let limit = if capabilities.max_tokens { "max_tokens" } else { "max_completion_tokens" };
+        body.insert(limit.to_owned(), json!(osl));
+        if capabilities.min_tokens {
+            body.insert("min_tokens".to_owned(), json!(osl));
+        }
+        if capabilities.ignore_eos {
+            body.insert("ignore_eos".to_owned(), json!(true));
+        }
+        if capabilities.include_usage {
+            body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        }
+        if let Some(temperature) = self.temperature {
+            body.insert("temperature".to_owned(), json!(temperature));
+        }
+        body.extend(self.extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+        body
+    }
+}
+
+/// A body as bytes.
+pub(super) fn bytes_of(body: &Map<String, Value>) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("a JSON value with text keys can always be written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(api: Api) -> RequestShape {
+        RequestShape { api, model: "m".to_owned(), temperature: None, extra: Map::new() }
+    }
+
+    #[test]
+    fn a_body_has_only_fields_that_the_server_takes() {
+        let none = Capabilities {
+            max_tokens: false,
+            min_tokens: false,
+            ignore_eos: false,
+            include_usage: false,
+            continuous_usage: false,
+        };
+        assert_eq!(
+            Value::Object(shape(Api::Completions).body(&none, "a b", 7)),
+            json!({"model": "m", "prompt": "a b", "stream": true, "max_completion_tokens": 7})
+        );
+        assert_eq!(
+            Value::Object(shape(Api::Chat).body(&Capabilities::default(), "a b", 7)),
+            json!({"model": "m", "messages": [{"role": "user", "content": "a b"}], "stream": true, "max_tokens": 7,
+                   "min_tokens": 7, "ignore_eos": true, "stream_options": {"include_usage": true}})
+        );
+    }
+
+    #[test]
+    fn fields_of_the_user_replace_ours() {
+        let mut shape = shape(Api::Chat);
+        shape.extra.insert("ignore_eos".to_owned(), json!(false));
+        assert_eq!(shape.body(&Capabilities::default(), "a", 1)["ignore_eos"], json!(false));
+    }
+}

@@ -1,0 +1,312 @@
+//! The slots of a closed loop: each has a connection of its own and sends its next request when the last has ended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::exchange::{Exchanged, RawBody, Route, blank, exchange};
+use super::flag::Flag;
+use super::health::{ThreadHealth, thread_cpu_seconds, watch_loop};
+use super::level::{EndedBy, LevelSpec, LiveProgress, Totals};
+use super::prompt::Prompts;
+use super::queue::Queue;
+use super::reading::shorten;
+use super::request::Prepared;
+use super::spill::Kept;
+use super::stamped::nanos_since;
+use crate::measure::{FailureClass, Outcome, RequestRecord};
+
+/// Wait after a slot's first failure; doubled with each further one in a row.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Failures in a row, over all slots, that end a level.
+const FAILURES_IN_A_ROW: u32 = 20;
+/// Requests from which on the share of failures counts, and the share that ends a level: more than 1 / this.
+const SHARE_FROM: u64 = 50;
+const SHARE_ONE_IN: u64 = 10;
+/// Requests that a slot sends at most while others still wait for the first token of the fill wave.
+const MOST_FILL_ROUNDS: u64 = 4;
+/// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
+const OPENING_AT_ONCE: usize = 32;
+
+/// What all slots of a level share. Written once a request at most.
+pub(super) struct Shared {
+    pub(super) spec: LevelSpec,
+    pub(super) endpoint: Endpoint,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) uri: Uri,
+    pub(super) prompts: Arc<Prompts>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) progress: Arc<LiveProgress>,
+    pub(super) spill: Option<mpsc::Sender<Kept>>,
+    /// Time zero of all stamps.
+    pub(super) origin: Instant,
+    /// All threads have opened their connections.
+    pub(super) go: Barrier,
+    /// The first measured request is about to be sent.
+    pub(super) started: Notify,
+    /// No further request is started.
+    pub(super) closing: Flag,
+    /// Requests under way are given up.
+    pub(super) abort: Flag,
+    pub(super) ended_by: OnceLock<EndedBy>,
+    pub(super) failed: OnceLock<String>,
+    /// Slots whose fill request has brought no text yet.
+    pub(super) filling: AtomicU32,
+    pub(super) failures_in_a_row: AtomicU32,
+    pub(super) done: AtomicU64,
+    pub(super) failures: AtomicU64,
+}
+
+impl Shared {
+    /// No further request is started, for this reason; the first reason stays.
+    pub(super) fn close(&self, reason: EndedBy) {
+        // A second reason is none: the level is closing already.
+        let _ = self.ended_by.set(reason);
+        self.closing.raise();
+        self.queue.close();
+    }
+
+    fn fail(&self, why: String) {
+        // As above: the first one is the reason.
+        let _ = self.failed.set(why);
+        self.close(EndedBy::Failures);
+        self.abort.raise();
+    }
+
+    /// Applies the rules by which failures end a level.
+    fn judge(&self, record: &RequestRecord, measured: bool) {
+        let Outcome::Failed { class, detail } = &record.outcome else {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+            if measured {
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        };
+        if *class == FailureClass::Cancelled {
+            return;
+        }
+        let in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if in_a_row >= FAILURES_IN_A_ROW {
+            return self.fail(format!("{in_a_row} requests in a row failed, the last by {class}: {detail}"));
+        }
+        if measured {
+            let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+            if done >= SHARE_FROM && failures * SHARE_ONE_IN > done {
+                self.fail(format!("{failures} of {done} requests failed, the last by {class}: {detail}"));
+            }
+        }
+    }
+}
+
+/// What one thread brings back.
+#[derive(Default)]
+pub(super) struct ThreadReport {
+    pub(super) records: Vec<RequestRecord>,
+    pub(super) totals: Totals,
+    pub(super) fill_requests: u64,
+    pub(super) health: ThreadHealth,
+}
+
+/// Runs some of a level's slots on this thread's runtime, to the end of the level.
+pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepared>)>) -> ThreadReport {
+    let connections = open_all(&shared, slots.len()).await;
+    tokio::select! {
+        _ = shared.go.wait() => {}
+        // A thread that never comes is no reason to wait for ever.
+        () = shared.abort.raised() => {}
+    }
+    let cpu = thread_cpu_seconds();
+    let mut tasks = JoinSet::new();
+    for ((slot, fill), connection) in slots.into_iter().zip(connections) {
+        let slot = Slot { shared: Arc::clone(&shared), slot, connection, failures: 0, report: ThreadReport::default() };
+        tasks.spawn(slot.run(fill));
+    }
+    let mut report = ThreadReport::default();
+    let mut lateness = Vec::with_capacity(16_384);
+    let all = async {
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok(slot) => {
+                    report.records.extend(slot.records);
+                    report.totals = report.totals.plus(slot.totals);
+                    report.fill_requests += slot.fill_requests;
+                }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = watch_loop(&mut lateness) => {}
+    }
+    report.health = ThreadHealth { lateness_ms: lateness, cpu_seconds: thread_cpu_seconds() - cpu };
+    report
+}
+
+/// Opens one connection a slot. One that cannot be opened is tried again by its first request, which has the failure.
+async fn open_all(shared: &Arc<Shared>, count: usize) -> Vec<Option<Connection>> {
+    let at_once = Arc::new(Semaphore::new(OPENING_AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (shared, at_once) = (Arc::clone(shared), Arc::clone(&at_once));
+        tasks.spawn(async move {
+            let _permit = at_once.acquire().await.expect("the semaphore is never closed");
+            Connection::open(&shared.endpoint, &shared.addresses, shared.origin).await.ok()
+        });
+    }
+    tasks.join_all().await
+}
+
+struct Slot {
+    shared: Arc<Shared>,
+    slot: u32,
+    connection: Option<Connection>,
+    /// In a row, of this slot.
+    failures: u32,
+    report: ThreadReport,
+}
+
+impl Slot {
+    async fn run(mut self, fill: Option<Prepared>) -> ThreadReport {
+        let shared = Arc::clone(&self.shared);
+        let mut free = nanos_since(shared.origin);
+        if let Some(first) = fill {
+            free = self.fill(&shared, first, free).await;
+        }
+        while !shared.closing.is_raised() {
+            let Some(prepared) = shared.queue.take().await else {
+                shared.close(EndedBy::Count);
+                break;
+            };
+            shared.started.notify_one();
+            let (record, raw, wait) = self.send(&shared, &prepared, free, None).await;
+            shared.judge(&record, true);
+            shared.progress.add(&record);
+            free = record.end.max(record.sent);
+            if let Some(spill) = &shared.spill {
+                let (index, sent, id) = (record.index, record.sent, record.id.clone());
+                if spill.send(Kept { index, sent, id, request: prepared.body, raw }).await.is_err() {
+                    shared.close(EndedBy::Storage);
+                    shared.abort.raise();
+                }
+            }
+            self.report.totals.add(&record);
+            self.report.records.push(record);
+            free = self.pause(&shared, wait, free).await;
+        }
+        self.report
+    }
+
+    /// The slot's part of the unrecorded wave. Returns when the slot became free.
+    async fn fill(&mut self, shared: &Shared, first: Prepared, mut free: u64) -> u64 {
+        let mut next = Some(first);
+        let mut countdown = Some(&shared.filling);
+        for round in 1..=MOST_FILL_ROUNDS {
+            let prepared = next.take().unwrap_or_else(|| {
+                shared.prompts.fill(round * u64::from(shared.spec.concurrency) + u64::from(self.slot), 1.0)
+            });
+            let (record, _, wait) = self.send(shared, &prepared, free, countdown.take()).await;
+            shared.judge(&record, false);
+            shared.progress.filled.fetch_add(1, Ordering::Relaxed);
+            self.report.totals.add(&record);
+            self.report.fill_requests += 1;
+            free = self.pause(shared, wait, record.end.max(record.sent)).await;
+            if shared.closing.is_raised() || shared.filling.load(Ordering::Acquire) == 0 {
+                break;
+            }
+        }
+        free
+    }
+
+    /// Sends one request; also tells how long to wait before the next.
+    async fn send(
+        &mut self,
+        shared: &Shared,
+        prepared: &Prepared,
+        free: u64,
+        countdown: Option<&AtomicU32>,
+    ) -> (RequestRecord, RawBody, Option<Duration>) {
+        let mut connect = None;
+        let mut connection = self.connection.take();
+        if let Some(open) = &mut connection
+            && !open.is_open().await
+        {
+            connection = None;
+        }
+        if connection.is_none() {
+            let opened = tokio::select! {
+                opened = Connection::open(&shared.endpoint, &shared.addresses, shared.origin) => opened,
+                () = shared.abort.raised() => Err(std::io::Error::from(std::io::ErrorKind::Interrupted)),
+            };
+            match opened {
+                Ok(opened) => {
+                    connect = Some(opened.connect);
+                    connection = Some(opened);
+                }
+                Err(error) => {
+                    if let Some(countdown) = countdown {
+                        countdown.fetch_sub(1, Ordering::AcqRel);
+                    }
+                    return (self.unconnected(shared, prepared, free, &error), RawBody::default(), self.failed(None));
+                }
+            }
+        }
+        let mut connection = connection.expect("it was opened just now");
+        let route = Route {
+            endpoint: &shared.endpoint,
+            uri: &shared.uri,
+            timeout: shared.spec.timeout,
+            idle_timeout: shared.spec.idle_timeout,
+            abort: &shared.abort,
+            overhead: shared.prompts.ruler.overhead(),
+            keep_raw: shared.spill.is_some(),
+        };
+        let Exchanged { mut record, reusable, retry_after, raw } =
+            exchange(&mut connection, &route, prepared, self.slot, free, countdown).await;
+        record.connect = connect;
+        self.connection = reusable.then_some(connection);
+        let wait = if record.is_ok() {
+            self.failures = 0;
+            None
+        } else {
+            self.failed(retry_after)
+        };
+        (record, raw, wait)
+    }
+
+    fn unconnected(&self, shared: &Shared, prepared: &Prepared, free: u64, error: &std::io::Error) -> RequestRecord {
+        let now = nanos_since(shared.origin);
+        let mut record = blank(prepared, self.slot, free, now);
+        let class = if shared.abort.is_raised() { FailureClass::Cancelled } else { FailureClass::Connect };
+        record.outcome = Outcome::Failed { class, detail: shorten(&error.to_string()) };
+        record
+    }
+
+    /// How long to wait after a failure.
+    fn failed(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+        let doubled = FIRST_WAIT.saturating_mul(1_u32 << self.failures.min(16)).min(LONGEST_WAIT);
+        self.failures += 1;
+        Some(retry_after.map_or(doubled, |asked| asked.max(doubled)))
+    }
+
+    /// Waits if something failed; returns when the slot is free.
+    async fn pause(&mut self, shared: &Shared, wait: Option<Duration>, free: u64) -> u64 {
+        let Some(wait) = wait else { return free };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.closing.raised() => {}
+        }
+        nanos_since(shared.origin)
+    }
+}

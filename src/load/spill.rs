@@ -1,0 +1,63 @@
+//! Keeps raw responses: a thread of its own appends them to a file, one whole response at a time.
+//!
+//! The channel to it is bounded. When the disk is too slow a slot waits between two requests, never within one, and the
+//! wait shows as send lag. When the disk refuses, the first error ends the level.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::error::LoadError;
+use super::exchange::RawBody;
+use crate::base::FileError;
+use crate::measure::SpillWriter;
+
+/// Responses that may wait for the disk.
+const WAITING: usize = 256;
+
+/// One response on its way to the file.
+pub(super) struct Kept {
+    pub(super) index: u64,
+    pub(super) sent: u64,
+    pub(super) id: String,
+    pub(super) request: Bytes,
+    pub(super) raw: RawBody,
+}
+
+/// The thread and the way to it.
+pub(super) struct Spill {
+    pub(super) sender: mpsc::Sender<Kept>,
+    thread: JoinHandle<Result<(), FileError>>,
+}
+
+impl Spill {
+    /// Creates the file and starts the thread.
+    pub(super) fn start(path: &Path) -> Result<Self, LoadError> {
+        let file = File::create(path).map_err(|error| FileError::new("create", path, error))?;
+        let (sender, mut receiver) = mpsc::channel::<Kept>(WAITING);
+        let path = path.to_owned();
+        let write = move || {
+            let failed = |error| FileError::new("write", &path, error);
+            let mut writer = SpillWriter::new(BufWriter::with_capacity(1 << 20, file)).map_err(failed)?;
+            while let Some(kept) = receiver.blocking_recv() {
+                let head = (kept.index, kept.sent, kept.id.as_str(), &kept.request[..]);
+                writer.write(head, &kept.raw.bytes, &kept.raw.pieces).map_err(failed)?;
+            }
+            let mut file = writer.finish().map_err(failed)?;
+            file.flush().map_err(failed)?;
+            file.get_ref().sync_all().map_err(failed)
+        };
+        let thread = std::thread::Builder::new().name("spill".to_owned()).spawn(write).map_err(LoadError::Thread)?;
+        Ok(Self { sender, thread })
+    }
+
+    /// Waits until all is on the disk. All other senders must be gone.
+    pub(super) fn finish(self) -> Result<(), LoadError> {
+        drop(self.sender);
+        self.thread.join().map_err(|_| LoadError::Panicked)?.map_err(LoadError::Storage)
+    }
+}
