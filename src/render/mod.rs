@@ -1,1 +1,12 @@
-//! render
+//! Templates and manifests become Kubernetes objects.
+
+mod environment;
+mod scalar;
+mod text;
+mod write;
+mod yaml;
+
+pub use environment::TemplateError;
+pub use text::expand;
+pub use write::write_yaml;
+pub use yaml::{Document, YamlError, read_yaml};
