@@ -258,7 +258,20 @@ mod tests {
         let diagnostic = Diagnostic::error("`vars.nme` is not defined")
             .at(Span { source, range: 11..23 })
             .excerpt(Excerpt::of(Path::new("own/a.yaml"), template, at..at + 8, "not defined"));
-        insta::assert_snapshot!(diagnostic.render(&sources, false), @r#""#);
+        insta::assert_snapshot!(diagnostic.render(&sources, false), @r#"
+        error: `vars.nme` is not defined
+         --> plan.toml:1:12
+          |
+        1 | template = "own/a.yaml"
+          |            ^^^^^^^^^^^^
+          |
+         ::: own/a.yaml:2:10
+          |
+        2 | name: {{ vars.nme }}
+          |          ^^^^^^^^ not defined
+          |
+          = help: x
+        "#);
     }
 
     #[test]

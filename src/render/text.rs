@@ -44,16 +44,14 @@ mod tests {
             help("{{ vars.batchsize }}"),
             said("`vars.batchsize` is not defined", "did you mean `vars.batch_size`?")
         );
-        assert_eq!(
-            help("{{ ports.decode }}"),
-            said("`ports.decode` is not defined", "known here: `ports.prefill`")
-        );
+        assert_eq!(help("{{ ports.decode }}"), said("`ports.decode` is not defined", "known here: `ports.prefill`"));
         assert!(expand("{{ port", &context()).is_err());
     }
 
     #[test]
     fn neither_environment_nor_time_nor_chance_can_be_reached() {
-        for text in ["{{ env.HOME }}", "{{ now() }}", "{{ random() }}", "{{ [1, 2] | random }}", "{{ getenv('HOME') }}"] {
+        for text in ["{{ env.HOME }}", "{{ now() }}", "{{ random() }}", "{{ [1, 2] | random }}", "{{ getenv('HOME') }}"]
+        {
             assert!(expand(text, &context()).is_err(), "{text}");
         }
     }

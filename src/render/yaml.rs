@@ -40,8 +40,7 @@ pub struct Document {
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn read_yaml(text: &str) -> Result<Vec<Document>, YamlError> {
-    let mut reader =
-        Reader { text, events: Parser::new_from_str(text), anchors: HashMap::new(), depth: 0, values: 0 };
+    let mut reader = Reader { text, events: Parser::new_from_str(text), anchors: HashMap::new(), depth: 0, values: 0 };
     let mut documents = Vec::new();
     loop {
         let (event, mark) = reader.next()?;
