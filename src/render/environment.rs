@@ -35,7 +35,7 @@ pub struct TemplateError {
     /// What is wrong, lower case, without a final stop.
     pub message: String,
     /// Where in the template, if the engine knows.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
     /// What to do about it.
     pub help: Option<String>,
 }
@@ -108,13 +108,13 @@ fn underlined(error: &Error) -> Option<String> {
     Some(error.template_source()?.get(error.range()?)?.to_owned())
 }
 
-fn excerpt(error: &Error, label: &str) -> Option<Excerpt> {
+fn excerpt(error: &Error, label: &str) -> Option<Box<Excerpt>> {
     let text = error.template_source()?;
     let range = error.range().or_else(|| {
         let start = text.split_inclusive('\n').take(error.line()?.saturating_sub(1)).map(str::len).sum();
         Some(start..start + text[start..].lines().next().map_or(0, str::len))
     })?;
-    Some(Excerpt::of(Path::new(error.name().unwrap_or("template")), text, range, label))
+    Some(Box::new(Excerpt::of(Path::new(error.name().unwrap_or("template")), text, range, label)))
 }
 
 /// The first path in an expression (`vars.replicas | int`) that the context does not have.

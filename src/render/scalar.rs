@@ -71,6 +71,9 @@ fn float(text: &str) -> Option<Number> {
 pub(super) fn is_safe_plain(text: &str) -> bool {
     let first = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_');
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '=' | '@' | '(' | ')');
+    // `12:30` is 750 to readers of YAML 1.1, `image:tag` is text to all.
+    let colons = text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.ends_with(':');
+    let inner = |c: char| inner(c) || (c == ':' && colons);
     text.starts_with(first) && text.chars().all(inner) && plain(text) == Some(Value::String(text.to_owned()))
 }
 
@@ -114,10 +117,10 @@ mod tests {
 
     #[test]
     fn what_would_be_read_as_something_else_is_not_safe() {
-        for text in ["yes", "0755", "1.0", "", "null", "- a", "a: b", "#x", "*a", "a b", "<<"] {
+        for text in ["yes", "0755", "1.0", "", "null", "- a", "a: b", "#x", "*a", "a b", "<<", "a:", "12:30"] {
             assert!(!is_safe_plain(text), "{text}");
         }
-        for text in ["vllm/vllm-openai", "Qwen/Qwen3-0.6B", "apps/v1", "a=b"] {
+        for text in ["vllm/vllm-openai", "Qwen/Qwen3-0.6B", "apps/v1", "a=b", "image:v1.2"] {
             assert!(is_safe_plain(text), "{text}");
         }
     }

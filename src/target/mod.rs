@@ -5,6 +5,7 @@ mod endpoint;
 #[cfg(test)]
 mod fixtures;
 mod http_probe;
+mod kubernetes;
 mod probe;
 mod process;
 mod ready;
@@ -14,6 +15,7 @@ mod table;
 pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, TargetError};
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
+pub use kubernetes::Kubernetes;
 pub use probe::{Listing, ProbeFault, Prober};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;

@@ -77,8 +77,8 @@ impl World {
         let file = folder.path().join("out");
         let command = |script: &&str| json!({"command": ["/bin/sh", "-c", script], "env": {"OUT": file}});
         let commands: Vec<_> = scripts.iter().map(command).collect();
-        let deployment = fixtures::deployment("process", json!({"commands": commands}));
-        let plan = fixtures::plan(folder.path(), &deployment);
+        let deployment = fixtures::deployment(json!({"commands": commands}));
+        let plan = fixtures::plan(folder.path());
         let lines: &Lines = Box::leak(Box::new(Lines { file, count }));
         let target = Process::with_launcher(Launcher::new(shim, lines).with_grace(GRACE));
         Self { folder, target, deployment, plan, ledger: Memory::default(), cancel: CancellationToken::new(), lines }
@@ -331,10 +331,10 @@ async fn a_step_that_is_cancelled_tells_what_it_waited_for() {
 }
 
 fn problems(source: &str, keys: Value, places: &[(&str, &str)]) -> String {
-    let deployment = with_places(fixtures::deployment("process", keys), source, places);
+    let deployment = with_places(fixtures::deployment(keys), source, places);
     let mut problems = Problems::default();
     let target = Process::with_launcher(Launcher::new(SHELL, HTTP_PROBER));
-    target.check(&fixtures::plan(Path::new("/"), &deployment), &deployment, &mut problems);
+    target.check(&fixtures::plan(Path::new("/")), &deployment, &mut problems);
     let mut sources = SourceMap::default();
     sources.add(Path::new("plan.toml"), source.to_owned());
     problems.render(&sources, false)
@@ -407,13 +407,13 @@ fn a_good_plan_has_no_problem_and_a_fingerprint_without_ports_and_folders() {
         }],
     });
     assert_eq!(problems("", keys.clone(), &[]), "");
-    let deployment = fixtures::deployment("process", keys);
-    let plan = fixtures::plan(Path::new("/somewhere"), &deployment);
+    let deployment = fixtures::deployment(keys);
+    let plan = fixtures::plan(Path::new("/somewhere"));
     assert_eq!(
         Process::new().fingerprint(&plan, &deployment),
         json!({
             "commands": [{
-                "command": ["serve", "<port>", "<port boot>", "<dir>/kv", "tiny-llama", "8"],
+                "command": ["serve", "<port>", "<port boot>", "<dir>/kv", "Qwen/Qwen3-0.6B", "8"],
                 "env": {"MAX_TOKENS": "5"},
                 "env-from": {"HF_TOKEN": "MY_TOKEN"},
             }],
