@@ -288,6 +288,105 @@ impl Target for Existing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::SourceMap;
+    use crate::plan::Api;
+    use crate::target::fixtures::{self, Memory};
+    use crate::target::{Listing, ProbeFault};
+
+    /// A server that answers at once; the digit is its process's start.
+    #[derive(Debug)]
+    struct Server {
+        answers: bool,
+        started: u64,
+    }
+
+    impl Prober for Server {
+        fn models<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, Result<Listing, ProbeFault>> {
+            let refused = ProbeFault::Refused { url: endpoint.url.clone() };
+            let listing = Listing { ids: vec![endpoint.model.clone()], server: Some("s".to_owned()) };
+            Box::pin(async move { if self.answers { Ok(listing) } else { Err(refused) } })
+        }
+
+        fn canary<'a>(&'a self, _: &'a Endpoint, _: Api) -> BoxFuture<'a, Result<u64, ProbeFault>> {
+            Box::pin(async { Ok(1) })
+        }
+
+        fn metrics<'a>(&'a self, _: &'a Endpoint, _: &'a str) -> BoxFuture<'a, Result<String, ProbeFault>> {
+            Box::pin(async { Ok(format!("process_start_time_seconds {}", self.started)) })
+        }
+    }
+
+    async fn with<T>(prober: &'static Server, keys: Value, test: impl AsyncFnOnce(Existing, Live<'_>) -> T) -> T {
+        let deployment = fixtures::deployment(keys);
+        let plan = fixtures::plan(Path::new("/plans"));
+        let cancel = CancellationToken::new();
+        let live = Live { plan: &plan, deployment: &deployment, run: "r", dir: Path::new("/live"), cancel: &cancel };
+        test(Existing { prober }, live).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_started_and_a_restart_is_another_incarnation() {
+        static FIRST: Server = Server { answers: true, started: 7 };
+        static SECOND: Server = Server { answers: true, started: 8 };
+        let keys = json!({"url": "http://h:1/"});
+        let ledger = Memory::default();
+        let ready = with(&FIRST, keys.clone(), async |target, live| {
+            let deployed = target.deploy(live, &ledger).await.unwrap();
+            assert_eq!(deployed.endpoint.url, "http://h:1");
+            let ready = target.wait(live, &deployed, &ledger).await.unwrap();
+            assert_eq!(target.incarnation(live, &deployed).await.unwrap(), ready.incarnation);
+            ready
+        })
+        .await;
+        assert!(ledger.handles().is_empty());
+        with(&SECOND, keys, async |target, live| {
+            let deployed = target.deploy(live, &ledger).await.unwrap();
+            assert_ne!(target.incarnation(live, &deployed).await.unwrap(), ready.incarnation);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn preflight_says_when_nothing_answers_and_which_key_is_missing() {
+        static SILENT: Server = Server { answers: false, started: 0 };
+        let preflight = async |keys| {
+            with(&SILENT, keys, async |target, live| target.preflight(live).await.unwrap_err().message).await
+        };
+        assert_eq!(
+            preflight(json!({"url": "http://h:1"})).await,
+            "nothing answers at the start: http://h:1 refuses connections: nothing listens there"
+        );
+        assert_eq!(
+            preflight(json!({"url": "http://h:1", "api-key-env": "DYNBENCH_TEST_UNSET"})).await,
+            "the environment variable `DYNBENCH_TEST_UNSET` is not set"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_plan_with_a_bad_url_header_or_file_is_refused() {
+        static ANY: Server = Server { answers: true, started: 0 };
+        let keys = json!({
+            "url": "http://h/v1", "headers-env": {"a b": "X"}, "ca-file": "no.pem", "metrics-urls": ["h"],
+        });
+        with(&ANY, keys, async |target, live| {
+            let mut problems = Problems::default();
+            target.check(live.plan, live.deployment, &mut problems);
+            insta::assert_snapshot!(problems.render(&SourceMap::default(), false), @r"
+            error: `http://h/v1` has the path `/v1`, which dynbench adds itself
+             |
+             = help: write `http://h`
+
+            error: `h` is no URL: relative URL without a base
+             |
+             = help: write it as http://HOST:PORT or https://HOST
+
+            error: `a b` is no name of a header
+
+            error: /plans/no.pem does not exist
+            ");
+        })
+        .await;
+    }
 
     #[test]
     fn a_base_url_is_checked_with_advice() {

@@ -10,7 +10,7 @@ use super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetEr
 use super::http_probe::HTTP_PROBER;
 use super::process::{Command, Given, Launcher, Resolved, Shim, own_binary};
 use super::ready::served_model;
-use crate::base::Problems;
+use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 
 /// The file in `{{ dir }}` that tells the engine what to be.
@@ -147,7 +147,7 @@ impl TargetKind for Simulated {
         for key in wrong.iter().filter(|key| values.json.contains_key(**key)) {
             let place = values.span(key).or(deployment.span.as_ref()).cloned();
             let message = format!("`{key}` has no meaning for this engine");
-            problems.push(crate::base::Diagnostic::error(message).at(place).help(help));
+            problems.push(Diagnostic::error(message).at(place).help(help));
         }
     }
 
@@ -215,5 +215,56 @@ impl Target for Simulated {
 
     fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
         Box::pin(self.launcher.end(handle, cancel))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::SourceMap;
+    use crate::target::fixtures;
+
+    fn live_and(keys: Value, test: impl FnOnce(Live<'_>)) {
+        let deployment = fixtures::deployment(keys);
+        let plan = fixtures::plan(Path::new("/plans"));
+        let cancel = CancellationToken::new();
+        test(Live { plan: &plan, deployment: &deployment, run: "r", dir: Path::new("/live"), cancel: &cancel });
+    }
+
+    #[test]
+    fn the_engine_is_told_its_port_and_all_its_parameters() {
+        let given = Given { port: json!(8000), ports: BTreeMap::new(), dir: json!("/live/work") };
+        live_and(json!({"engine": "aggregated", "max-batch": 8}), |live| {
+            let resolved = resolve(live, &given).unwrap();
+            assert_eq!(
+                resolved.commands[0].argv[1..],
+                ["simulate", "--port", "8000", "--config", "/live/work/engine.json"]
+            );
+            let config: Value = serde_json::from_str(&resolved.files[CONFIG]).unwrap();
+            assert_eq!(config, json!({"engine": "aggregated", "max-batch": 8, "model": "Qwen/Qwen3-0.6B"}));
+            assert_eq!(resolved.url, "http://127.0.0.1:8000");
+            assert_eq!(Simulated::new().fingerprint(live.plan, live.deployment), config);
+        });
+    }
+
+    #[test]
+    fn gpus_are_the_replicas_and_parameters_of_another_engine_are_refused() {
+        let target = Simulated::new();
+        for (keys, gpus, refused) in [
+            (json!({"engine": "vanilla"}), 1.0, ""),
+            (json!({"engine": "aggregated", "replicas": 3}), 3.0, ""),
+            (json!({"engine": "disaggregated", "prefill-replicas": 2}), 3.0, ""),
+            (json!({"engine": "disaggregated", "replicas": 2}), 2.0, "`replicas` has no meaning"),
+            (json!({"engine": "vanilla", "kv-transfer-ms": 2}), 1.0, "`kv-transfer-ms` has no meaning"),
+        ] {
+            live_and(keys, |live| {
+                let mut problems = Problems::default();
+                target.check(live.plan, live.deployment, &mut problems);
+                let said = problems.render(&SourceMap::default(), false);
+                assert_eq!(said.is_empty(), refused.is_empty(), "{said}");
+                assert!(said.contains(refused), "{said}");
+                assert_eq!(target.gpus(live.plan, live.deployment), Some(gpus));
+            });
+        }
     }
 }
