@@ -1,5 +1,8 @@
 //! What a user must fix: where it stands, what is wrong, and what to do.
 
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
@@ -28,14 +31,54 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// What to read beside the underlined text; may be empty.
     pub label: String,
+    /// The place in another text that the first one leads to: a template, a manifest.
+    pub excerpt: Option<Box<Excerpt>>,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+/// A place in a text that stands in no [`SourceMap`], with the lines around it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Excerpt {
+    /// The file, or words that tell where the text is from.
+    pub path: PathBuf,
+    /// Number of the first line of `text`, from 1.
+    pub line: usize,
+    /// The lines around the place.
+    pub text: String,
+    /// The place, as bytes of `text`.
+    pub range: Range<usize>,
+    /// What to read beside the underlined text; may be empty.
+    pub label: String,
+}
+
+impl Excerpt {
+    /// Cuts the lines around `range` out of `text`: whole texts would be carried into every report of the problem.
+    pub fn of(path: &Path, text: &str, range: Range<usize>, label: impl Into<String>) -> Self {
+        let range = clamp(text, range);
+        let start = text[..range.start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[range.end..].find('\n').map_or(text.len(), |at| range.end + at);
+        Self {
+            path: path.to_owned(),
+            line: text[..start].matches('\n').count() + 1,
+            text: text[start..end].to_owned(),
+            range: range.start - start..range.end - start,
+            label: label.into(),
+        }
+    }
 }
 
 impl Diagnostic {
     /// An error at a place.
     pub fn error(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span: None, label: String::new(), help: None }
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            excerpt: None,
+            help: None,
+        }
     }
 
     /// A warning at a place.
@@ -59,6 +102,13 @@ impl Diagnostic {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// The same, showing a place in another text too.
+    #[must_use]
+    pub fn excerpt(mut self, excerpt: impl Into<Option<Excerpt>>) -> Self {
+        self.excerpt = excerpt.into().map(Box::new);
         self
     }
 
@@ -89,11 +139,19 @@ impl Diagnostic {
         let path;
         if let Some((span, source)) = self.span.as_ref().and_then(|span| Some((span, sources.get(span.source)?))) {
             path = source.path.display().to_string();
-            let mut annotation = AnnotationKind::Primary.span(clamp(&source.text, span));
+            let mut annotation = AnnotationKind::Primary.span(clamp(&source.text, span.range.clone()));
             if !self.label.is_empty() {
                 annotation = annotation.label(self.label.as_str());
             }
             group = group.element(Snippet::source(source.text.as_str()).path(path.as_str()).annotation(annotation));
+        }
+        let excerpt_path;
+        if let Some(excerpt) = &self.excerpt {
+            excerpt_path = excerpt.path.display().to_string();
+            let range = clamp(&excerpt.text, excerpt.range.clone());
+            let annotation = AnnotationKind::Primary.span(range).label(excerpt.label.as_str());
+            let snippet = Snippet::source(excerpt.text.as_str()).line_start(excerpt.line).path(excerpt_path.as_str());
+            group = group.element(snippet.annotation(annotation));
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -104,12 +162,12 @@ impl Diagnostic {
 }
 
 /// A span that certainly lies inside `text`, on character boundaries, at least one character long where there is one.
-fn clamp(text: &str, span: &Span) -> std::ops::Range<usize> {
-    let mut start = span.range.start.min(text.len());
+fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
+    let mut start = range.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;
     }
-    let mut end = span.range.end.clamp(start, text.len());
+    let mut end = range.end.clamp(start, text.len());
     if end == start && end < text.len() {
         end += 1;
     }
@@ -189,6 +247,29 @@ mod tests {
           |
           = help: did you mean `concurrency`?
         ");
+    }
+
+    #[test]
+    fn a_diagnostic_leads_on_to_another_text() {
+        let mut sources = SourceMap::default();
+        let source = sources.add(Path::new("plan.toml"), "template = \"own/a.yaml\"\n".to_owned());
+        let template = "kind: Pod\nname: {{ vars.nme }}\n";
+        let at = template.find("vars").unwrap();
+        let diagnostic = Diagnostic::error("`vars.nme` is not defined")
+            .at(Span { source, range: 11..23 })
+            .excerpt(Excerpt::of(Path::new("own/a.yaml"), template, at..at + 8, "not defined"));
+        insta::assert_snapshot!(diagnostic.render(&sources, false), @r#"
+        error: `vars.nme` is not defined
+         --> plan.toml:1:12
+          |
+        1 | template = "own/a.yaml"
+          |            ^^^^^^^^^^^^
+          |
+         ::: own/a.yaml:2:10
+          |
+        2 | name: {{ vars.nme }}
+          |          ^^^^^^^^ not defined
+        "#);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod source;
 mod units;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use diagnostic::{Diagnostic, Problems, Severity};
+pub use diagnostic::{Diagnostic, Excerpt, Problems, Severity};
 pub use digest::{Digest, canonical_json, digest_file, digest_json};
 pub use files::{
     FileError, append_line, create_dir, create_new_dir, is_storage_full, link_latest, list_dir, publish_dir,

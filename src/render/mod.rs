@@ -1,1 +1,28 @@
-//! render
+//! Templates and manifests become canonical Kubernetes objects; placeholders in values of the plan are filled in.
+//!
+//! Pure: the same plan and the same texts give the same objects. What is done with them is the business of `target`.
+
+mod builtin;
+mod environment;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod gpus;
+mod inputs;
+mod objects;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod text;
+mod vars;
+mod write;
+mod yaml;
+
+pub use builtin::{TEMPLATES, Template, Variable, template};
+pub use environment::TemplateError;
+pub use gpus::gpus;
+pub use inputs::Inputs;
+pub use objects::{Rendered, object_name, render};
+pub use text::expand;
+pub use vars::{VarsMeet, template_name, template_vars};
+pub use write::write_yaml;
+pub use yaml::{Document, YamlError, read_yaml};

@@ -1,0 +1,271 @@
+//! From a deployment of the plan to the Kubernetes objects that it is.
+//!
+//! What is kept, compared and applied is the parsed object, never the rendered text. All problems point at the plan and
+//! at the template or manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::builtin::{self, TEMPLATES, Template};
+use super::environment::{TemplateError, environment, explain};
+use super::inputs::{BUILT_IN, Inputs, join};
+use super::vars::{template_name, template_vars};
+use super::yaml::read_yaml;
+use crate::base::{Diagnostic, Digest, Excerpt, Problems, nearest};
+use crate::plan::{Deployment, Plan};
+
+/// Longest name of an object: operators add suffixes of their own.
+const LONGEST_NAME: usize = 20;
+
+/// Objects, and the texts that they were made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// Canonical objects, in the order of the texts.
+    pub objects: Vec<Value>,
+    /// Every template and manifest that was read, by name.
+    pub inputs: BTreeMap<String, String>,
+    /// Worth knowing, but no errors.
+    pub notes: Problems,
+}
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    #[serde(default)]
+    template: Option<String>,
+    #[serde(default)]
+    manifests: Vec<String>,
+    #[serde(default)]
+    vars: Map<String, Value>,
+}
+
+/// Name of a deployment's objects in a run; without a run, for comparing and looking at, the deployment's own.
+pub fn object_name(deployment: &str, run: Option<&str>) -> String {
+    let full = run.map_or_else(|| deployment.to_owned(), |run| format!("{deployment}-{run}"));
+    if full.len() <= LONGEST_NAME {
+        return full;
+    }
+    let digest = Digest::of(full.as_bytes());
+    let start: String = deployment.chars().take(LONGEST_NAME - 7).collect();
+    format!("{}-{}", start.trim_end_matches('-'), &digest.short()[..6])
+}
+
+/// Renders the template or reads the manifests of a deployment.
+///
+/// # Errors
+/// Everything that is wrong, as far as one problem does not hide another.
+pub fn render(plan: &Plan, deployment: &Deployment, inputs: &Inputs, run: Option<&str>) -> Result<Rendered, Problems> {
+    let mut work = Work { deployment, inputs, problems: Problems::default(), seen: BTreeSet::new() };
+    let mut objects = Vec::new();
+    match deployment.values.decode::<Raw>() {
+        Ok(Raw { template: Some(template), vars, .. }) => {
+            let name = object_name(deployment.name.as_str(), run);
+            objects = work.template(plan, &template, &vars, &name);
+        }
+        Ok(Raw { manifests, .. }) => {
+            for (at, manifest) in manifests.iter().enumerate() {
+                let key = format!("manifests.{at}");
+                match inputs.text(manifest) {
+                    Ok(text) => objects.extend(work.objects(&key, Path::new(manifest), &text)),
+                    Err(message) => work.problem(&key, Diagnostic::error(message)),
+                }
+            }
+        }
+        Err(error) => work.problem("", Diagnostic::error(error.to_string())),
+    }
+    if work.problems.has_errors() {
+        return Err(work.problems);
+    }
+    Ok(Rendered { objects, inputs: inputs.texts(), notes: work.problems })
+}
+
+struct Work<'a> {
+    deployment: &'a Deployment,
+    inputs: &'a Inputs,
+    problems: Problems,
+    seen: BTreeSet<String>,
+}
+
+impl Work<'_> {
+    fn problem(&mut self, key: &str, diagnostic: Diagnostic) {
+        let span = self.deployment.values.span(key).or(self.deployment.span.as_ref()).cloned();
+        self.problems.push(diagnostic.at(span));
+    }
+
+    fn template(&mut self, plan: &Plan, template: &str, vars: &Map<String, Value>, name: &str) -> Vec<Value> {
+        let built_in = builtin::template(template);
+        if built_in.is_none() && !template.contains('/') {
+            let diagnostic = Diagnostic::error(format!("no template `{template}` is built in"));
+            let known = TEMPLATES.iter().map(|template| template.name);
+            let all = || format!("built in: {}; a file of your own is written with a slash", list(known.clone()));
+            let diagnostic = match nearest(template, known.clone()) {
+                Some(near) => diagnostic.suggest(Some(near)),
+                None => diagnostic.help(all()),
+            };
+            self.problem("template", diagnostic);
+            return Vec::new();
+        }
+        let given = match template_vars(vars) {
+            Ok(given) => given,
+            Err(error) => {
+                self.problem(&format!("vars.{}", error.second), Diagnostic::error(error.to_string()));
+                return Vec::new();
+            }
+        };
+        let all = built_in.map_or_else(|| given.clone(), |template| self.with_defaults(template, vars, &given));
+        let context = json!({
+            "name": name,
+            "deployment": self.deployment.name,
+            "model": plan.model.id,
+            "served_model": self.deployment.served_name.as_deref().unwrap_or(&plan.model.id),
+            "vars": all,
+        });
+        let file = built_in.map_or_else(|| template.to_owned(), |template| format!("{BUILT_IN}/{}", template.file));
+        let text = match self.text(&file, &context) {
+            Ok(text) => text,
+            Err(error) => {
+                let mut diagnostic = Diagnostic::error(error.message).excerpt(error.excerpt.map(|boxed| *boxed));
+                diagnostic.help = error.help;
+                self.problem("template", diagnostic);
+                return Vec::new();
+            }
+        };
+        if built_in.is_none() {
+            self.unread(vars);
+        }
+        self.objects("template", Path::new(&format!("{file}, rendered")), &text)
+    }
+
+    /// Renders one template file.
+    fn text(&self, file: &str, context: &Value) -> Result<String, TemplateError> {
+        let mut environment = environment();
+        let inputs = self.inputs.clone();
+        environment.set_loader(move |name| {
+            let not_found = |message| minijinja::Error::new(minijinja::ErrorKind::TemplateNotFound, message);
+            inputs.text(name).map(Some).map_err(not_found)
+        });
+        environment.set_path_join_callback(join);
+        let rendered =
+            environment.get_template(file).and_then(|template| template.render(minijinja::value::Serde(context)));
+        rendered.map_err(|error| explain(&error, context))
+    }
+
+    /// The variables of a built-in template; those that it does not have are problems.
+    fn with_defaults(
+        &mut self,
+        template: &Template,
+        vars: &Map<String, Value>,
+        given: &Map<String, Value>,
+    ) -> Map<String, Value> {
+        let known: Vec<_> = template.variables().map(|variable| variable.name).collect();
+        for name in vars.keys().filter(|name| !known.contains(&template_name(name).replace('_', "-").as_str())) {
+            let diagnostic = Diagnostic::error(format!("the template `{}` has no variable `{name}`", template.name));
+            let diagnostic = match nearest(name, known.iter().copied()) {
+                Some(near) => diagnostic.suggest(Some(near)),
+                None => diagnostic.help(format!("it has: {}", list(known.iter().copied()))),
+            };
+            self.problem(&format!("vars.{name}"), diagnostic);
+        }
+        let default = |text| serde_json::from_str(text).expect("a test reads every default");
+        let mut all: Map<_, _> =
+            template.variables().map(|variable| (template_name(variable.name), default(variable.default))).collect();
+        for (name, value) in given {
+            if let Some(default) = all.get(name)
+                && std::mem::discriminant(default) != std::mem::discriminant(value)
+            {
+                let written = vars.keys().find(|key| template_name(key) == *name).map_or(name.as_str(), String::as_str);
+                let message = format!("`{written}` must be {}, like its default {default}", kind_of(default));
+                self.problem(&format!("vars.{written}"), Diagnostic::error(message));
+            }
+            all.insert(name.clone(), value.clone());
+        }
+        all
+    }
+
+    /// Variables that no template names: misspelt ones, as a rule.
+    fn unread(&mut self, vars: &Map<String, Value>) {
+        let texts = self.inputs.texts();
+        for name in vars.keys() {
+            let in_template = template_name(name);
+            if !texts.values().any(|text| text.contains(&in_template)) {
+                let message = format!("no template reads the variable `{name}`");
+                self.problem(&format!("vars.{name}"), Diagnostic::warning(message));
+            }
+        }
+    }
+
+    /// Reads the objects of one text.
+    fn objects(&mut self, key: &str, path: &Path, text: &str) -> Vec<Value> {
+        let documents = match read_yaml(text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                self.problem(key, Diagnostic::error(error.message).excerpt(Excerpt::of(path, text, error.range, "")));
+                return Vec::new();
+            }
+        };
+        let mut objects = Vec::new();
+        for document in documents {
+            let range = document.start..text[document.start..].find('\n').map_or(text.len(), |at| document.start + at);
+            for object in flatten(document.value) {
+                self.object(key, &object, path, text, range.clone());
+                objects.push(object);
+            }
+        }
+        if objects.is_empty() {
+            self.problem(key, Diagnostic::error(format!("{} holds no object", path.display())));
+        }
+        objects
+    }
+
+    fn object(&mut self, key: &str, object: &Value, path: &Path, text: &str, range: Range<usize>) {
+        let field = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let missing: Vec<_> = [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
+            .into_iter()
+            .filter(|(pointer, _)| field(pointer).is_none())
+            .map(|(_, name)| format!("`{name}`"))
+            .collect();
+        let excerpt = |label: &str| Excerpt::of(path, text, range.clone(), label);
+        if !missing.is_empty() {
+            let message = format!("this is no Kubernetes object: {} must be text", missing.join(" and "));
+            self.problem(key, Diagnostic::error(message).excerpt(excerpt("this object")));
+            return;
+        }
+        let get = |pointer| field(pointer).unwrap_or_default();
+        let identity =
+            format!("{} {} {} {}", get("/apiVersion"), get("/kind"), get("/metadata/namespace"), get("/metadata/name"));
+        if !self.seen.insert(identity) {
+            let message = format!("{} `{}` stands here twice", get("/kind"), get("/metadata/name"));
+            self.problem(key, Diagnostic::error(message).excerpt(excerpt("the second one")));
+        }
+    }
+}
+
+/// The items of a `List`, as kubectl takes them apart.
+fn flatten(value: Value) -> Vec<Value> {
+    let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
+    match value {
+        Value::Object(mut map) if is_list => match map.remove("items") {
+            Some(Value::Array(items)) => items.into_iter().flat_map(flatten).collect(),
+            Some(_) | None => Vec::new(),
+        },
+        other => vec![other],
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}

@@ -1,0 +1,203 @@
+//! Whole deployments, rendered.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::fixtures::{deployment, plan};
+use super::*;
+use crate::base::{Problems, SourceId, SourceMap, Span};
+
+fn rendered(keys: Value) -> Rendered {
+    let dir = Path::new("/nowhere");
+    render(&plan(dir), &deployment(keys), &Inputs::beside(dir), None).unwrap_or_else(|problems| {
+        panic!("{}", problems.render(&SourceMap::default(), false));
+    })
+}
+
+/// Renders files of one's own and returns the problems as text.
+fn refused(files: &[(&str, &str)], keys: Value) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let mut deployment = deployment(keys);
+    let source = "template = \"own/a.yaml\"\n";
+    deployment.values.spans.insert("template".to_owned(), Span { source: SourceId(0), range: 11..23 });
+    let mut sources = SourceMap::default();
+    sources.add(Path::new("plan.toml"), source.to_owned());
+    let shown =
+        |problems: &Problems| problems.render(&sources, false).replace(&folder.path().display().to_string(), "DIR");
+    match render(&plan(folder.path()), &deployment, &Inputs::beside(folder.path()), None) {
+        Ok(rendered) => shown(&rendered.notes),
+        Err(problems) => shown(&problems),
+    }
+}
+
+fn own() -> Value {
+    json!({"template": "own/a.yaml"})
+}
+
+#[test]
+fn every_built_in_template_renders_with_its_defaults() {
+    for template in TEMPLATES {
+        let rendered = rendered(json!({"template": template.name}));
+        insta::assert_snapshot!(template.name, write_yaml(&rendered.objects));
+        assert!(rendered.inputs.contains_key(&format!("<built in>/{}", template.file)));
+    }
+}
+
+#[test]
+fn variables_reach_every_part_of_a_template() {
+    let vars = json!({
+        "image": "registry/x:1.2.3", "prefill-replicas": 2, "decode_replicas": 3, "decode-gpus-per-replica": 4,
+        "engine-args": ["--max-model-len", "4096"], "env": {"A": "yes", "N": 1}, "hf-token-secret": "hf",
+        "node-selector": {"gpu": "h100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "router-mode": "kv", "shared-memory": "16Gi",
+    });
+    let rendered = rendered(json!({"template": "dynamo-vllm-disagg", "vars": vars}));
+    assert_eq!(gpus(&rendered.objects), Some(2.0 + 3.0 * 4.0));
+    insta::assert_snapshot!(write_yaml(&rendered.objects));
+}
+
+#[test]
+fn rendering_again_from_frozen_texts_gives_the_same_objects() {
+    let dir = Path::new("/nowhere");
+    let deployment = deployment(json!({"template": "vllm"}));
+    let first = render(&plan(dir), &deployment, &Inputs::beside(dir), Some("r1")).unwrap();
+    let again = render(&plan(dir), &deployment, &Inputs::frozen(first.inputs.clone()), Some("r1")).unwrap();
+    assert_eq!(first, again);
+    assert_eq!(first.objects[0]["metadata"]["name"], "agg-r1");
+}
+
+#[test]
+fn an_unknown_variable_is_underlined_with_the_nearest_name() {
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  n: \"{{ vars.prefil_replicas }}\"\n";
+    let keys = json!({"template": "own/a.yaml", "vars": {"prefill-replicas": 1}});
+    insta::assert_snapshot!(refused(&[("own/a.yaml", template)], keys), @r#"
+    error: `vars.prefil_replicas` is not defined
+     --> plan.toml:1:12
+      |
+    1 | template = "own/a.yaml"
+      |            ^^^^^^^^^^^^
+      |
+     ::: own/a.yaml:5:10
+      |
+    5 |   n: "{{ vars.prefil_replicas }}"
+      |          ^^^^^^^^^^^^^^^^^^^^ not defined
+      |
+      = help: did you mean `vars.prefill_replicas`?
+    "#);
+}
+
+#[test]
+fn templates_that_include_each_other_are_told_as_a_cycle() {
+    let files = [
+        ("own/a.yaml", "a: 1\n{% include \"b.j2\" %}\n"),
+        ("own/b.j2", "{% include \"parts/c.j2\" %}\n"),
+        ("own/parts/c.j2", "{% include \"../b.j2\" %}\n"),
+    ];
+    insta::assert_snapshot!(refused(&files, own()), @r#"
+    error: these templates include each other without end: own/b.j2 -> own/parts/c.j2 -> own/b.j2
+     --> plan.toml:1:12
+      |
+    1 | template = "own/a.yaml"
+      |            ^^^^^^^^^^^^
+      |
+     ::: own/a.yaml:2:4
+      |
+    2 | {% include "b.j2" %}
+      |    ^^^^^^^^^^^^^^ included here
+      |
+      = help: take one of the includes out
+    "#);
+}
+
+#[test]
+fn broken_templates_and_manifests_are_shown_where_they_break() {
+    let cases = [
+        "a: {{ 1 + }}\n",
+        "a: 1\n{% include \"no.j2\" %}\n",
+        "a: {{ model | nofilter }}\n",
+        "kind: Pod\nkind: Pod\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: 5}\n",
+        "# nothing\n",
+    ];
+    let all: Vec<_> = cases.iter().map(|text| refused(&[("own/a.yaml", text)], own())).collect();
+    insta::assert_snapshot!(all.join("\n\n----\n\n"));
+}
+
+#[test]
+fn booleans_and_own_includes_arrive_as_values() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("own")).unwrap();
+    let template =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ name }}}\nflag: {{ vars.flag }}\n{% include 'b.j2' %}\n";
+    fs::write(folder.path().join("own/a.yaml"), template).unwrap();
+    fs::write(folder.path().join("own/b.j2"), "mode: 0755\n").unwrap();
+    let deployment = deployment(json!({"template": "own/a.yaml", "vars": {"flag": true}}));
+    let rendered = render(&plan(folder.path()), &deployment, &Inputs::beside(folder.path()), None).unwrap();
+    assert_eq!(rendered.objects[0]["flag"], json!(true));
+    assert_eq!(rendered.objects[0]["mode"], json!(493));
+    assert_eq!(rendered.inputs.len(), 2);
+}
+
+#[test]
+fn unknown_and_wrongly_typed_variables_of_built_in_templates_are_refused() {
+    let keys = json!({"template": "vllm", "vars": {"replica": 2, "image": 5, "zzz": 1}});
+    insta::assert_snapshot!(refused(&[], keys), @r#"
+    error: the template `vllm` has no variable `replica`
+     |
+     = help: did you mean `replicas`?
+
+    error: the template `vllm` has no variable `zzz`
+     |
+     = help: it has: image, replicas, gpus-per-replica, shared-memory, engine-args, env, hf-token-secret, node-selector, tolerations
+
+    error: `image` must be text, like its default "vllm/vllm-openai:v0.11.0"
+    "#);
+    insta::assert_snapshot!(refused(&[], json!({"template": "dynamo-vlm-agg"})), @r#"
+    error: no template `dynamo-vlm-agg` is built in
+     --> plan.toml:1:12
+      |
+    1 | template = "own/a.yaml"
+      |            ^^^^^^^^^^^^
+      |
+      = help: did you mean `dynamo-vllm-agg`?
+    "#);
+}
+
+#[test]
+fn a_variable_that_no_template_reads_is_worth_a_warning() {
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n";
+    let keys = json!({"template": "own/a.yaml", "vars": {"misspelt": 1}});
+    let said = refused(&[("own/a.yaml", template)], keys);
+    assert!(said.contains("warning: no template reads the variable `misspelt`"), "{said}");
+}
+
+#[test]
+fn manifests_are_taken_as_they_are_and_lists_are_taken_apart() {
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: a}}\n- {apiVersion: v1, kind: Secret, metadata: {name: a}}\n";
+    let keys = json!({"manifests": ["m.yaml", "no.yaml"]});
+    insta::assert_snapshot!(refused(&[("m.yaml", list)], keys), @r#"
+    error: Secret `a` stands here twice
+     --> m.yaml:1:1
+      |
+    1 | apiVersion: v1
+      | ^^^^^^^^^^^^^^ the second one
+
+    error: cannot open DIR/no.yaml: No such file or directory (os error 2)
+    "#);
+}
+
+#[test]
+fn names_are_short_and_differ_by_run() {
+    assert_eq!(object_name("agg", None), "agg");
+    assert_eq!(object_name("agg", Some("a1b2c3")), "agg-a1b2c3");
+    let long = object_name("a-deployment-with-a-long-name", Some("a1b2c3"));
+    assert!(long.len() <= 20 && long.starts_with("a-deployment-"), "{long}");
+    assert_ne!(long, object_name("a-deployment-with-a-long-name", Some("d4e5f6")));
+}

@@ -1,0 +1,266 @@
+//! `kind = "kubernetes"`: what a plan needs to know of it.
+//!
+//! This build renders, checks and counts; it does not talk to a cluster. Every step of a run says so instead of
+//! pretending, and says what can be done today.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
+use crate::base::{Diagnostic, Problems};
+use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
+use crate::render::{Inputs, Rendered, gpus, render};
+
+const fn text(name: &'static str, about: &'static str) -> Key {
+    Key { name, about, shape: Shape::Text, default: None, required: false }
+}
+
+const TARGET_KEYS: &[Key] = &[
+    text("context", "Context of the kubeconfig; by default its current one."),
+    text("namespace", "Where everything is made; by default the context's."),
+    text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
+    Key {
+        name: "transport",
+        about: "Where requests come from: a Job in the cluster, or this machine through a forwarded port.",
+        shape: Shape::Choice(&["in-cluster", "port-forward"]),
+        default: Some("\"in-cluster\""),
+        required: false,
+    },
+];
+
+const KEYS: &[Key] = &[
+    text("template", "Name of a built-in template, or path (with a slash) of one beside the plan."),
+    Key {
+        name: "manifests",
+        about: "YAML files beside the plan, taken as they are.",
+        shape: Shape::List { of: &Shape::Path, min: 1, unique: true },
+        default: None,
+        required: false,
+    },
+    text("existing", "Name of what already runs: measured, never applied, never deleted."),
+    Key {
+        name: "vars",
+        about: "Variables of the template.",
+        shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+    text("service", "Service and port at which the model answers, `name:port`."),
+    Key {
+        name: "ready",
+        about: "When a custom resource is ready: conditions, or values of its status.",
+        shape: Shape::Any,
+        default: None,
+        required: false,
+    },
+];
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    #[serde(default)]
+    existing: Option<String>,
+}
+
+/// The target that deploys to Kubernetes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kubernetes;
+
+/// The objects, rendered without a run.
+fn objects(plan: &Plan, deployment: &Deployment) -> Result<Rendered, Problems> {
+    render(plan, deployment, &Inputs::beside(&plan.dir), None)
+}
+
+fn not_yet() -> TargetError {
+    TargetError {
+        help: Some(
+            "`dynbench render` writes the objects for `kubectl apply`; measure them with `kind = \"endpoint\"`, or use \
+             `process` or `simulated`"
+                .to_owned(),
+        ),
+        key: Some("template".to_owned()),
+        ..TargetError::new("this build renders and checks Kubernetes plans but does not deploy them yet")
+    }
+}
+
+fn refuse<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, TargetError>> {
+    Box::pin(async { Err(not_yet()) })
+}
+
+impl TargetKind for Kubernetes {
+    fn kind(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn about(&self) -> &'static str {
+        "Objects in a cluster, from a template or from manifests."
+    }
+
+    fn target_keys(&self) -> &'static [Key] {
+        TARGET_KEYS
+    }
+
+    fn deployment_keys(&self) -> &'static [Key] {
+        KEYS
+    }
+
+    fn check(&self, plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
+        let values = &deployment.values;
+        let at = |key: &str| values.span(key).or(deployment.span.as_ref()).cloned();
+        let given: Vec<_> = ["template", "manifests", "existing"]
+            .into_iter()
+            .filter(|key| values.json.get(*key).is_some_and(|value| !value.is_null()))
+            .collect();
+        match given[..] {
+            [] => {
+                let message = format!("deployment `{}` says nothing of what it is", deployment.name);
+                let help = "give it one of `template`, `manifests` and `existing`";
+                problems.push(Diagnostic::error(message).at(deployment.span.clone()).help(help));
+            }
+            ["existing"] => {}
+            [_] => match objects(plan, deployment) {
+                Ok(rendered) => problems.extend(rendered.notes),
+                Err(found) => problems.extend(found),
+            },
+            [first, second, ..] => {
+                let message = format!("`{second}` stands beside `{first}`, and only one of them can be meant");
+                problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
+            }
+        }
+        if given != ["template"] && values.json.get("vars").is_some_and(|vars| !vars.is_null()) {
+            let message = "`vars` are for a template, and this deployment has none";
+            problems.push(Diagnostic::error(message).at(at("vars")));
+        }
+        if let Some(service) = values.json.get("service").and_then(Value::as_str) {
+            let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
+            if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+                let message = format!("`{service}` is no service and port");
+                problems.push(Diagnostic::error(message).at(at("service")).help("write it as `name:8000`"));
+            }
+        }
+    }
+
+    fn fingerprint(&self, plan: &Plan, deployment: &Deployment) -> Value {
+        if let Ok(Raw { existing: Some(existing) }) = deployment.values.decode() {
+            return json!({"existing": existing, "service": deployment.values.json.get("service")});
+        }
+        match objects(plan, deployment) {
+            // The objects themselves, not their digest: `explain` compares them field by field.
+            Ok(rendered) => json!({"objects": rendered.objects}),
+            Err(_) => json!({"unrendered": deployment.values.json}),
+        }
+    }
+
+    fn gpus(&self, plan: &Plan, deployment: &Deployment) -> Option<f64> {
+        gpus(&objects(plan, deployment).ok()?.objects)
+    }
+
+    fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
+        if let Ok(Raw { existing: Some(existing) }) = deployment.values.decode() {
+            return format!("measure {existing}, which runs already");
+        }
+        let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
+        let field =
+            |object: &Value, pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let one = |object| format!("{} {}", field(object, "/kind"), field(object, "/metadata/name"));
+        format!("apply {}", rendered.objects.iter().map(one).collect::<Vec<_>>().join(", "))
+    }
+
+    fn simulated(&self) -> bool {
+        false
+    }
+
+    fn transport(&self) -> &'static str {
+        "in-cluster"
+    }
+}
+
+impl Target for Kubernetes {
+    fn discover<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>> {
+        refuse()
+    }
+
+    fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        refuse()
+    }
+
+    fn deploy<'a>(&'a self, _live: Live<'a>, _ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
+        refuse()
+    }
+
+    fn wait<'a>(
+        &'a self,
+        _live: Live<'a>,
+        _deployed: &'a Deployed,
+        _ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Ready, TargetError>> {
+        refuse()
+    }
+
+    fn incarnation<'a>(
+        &'a self,
+        _live: Live<'a>,
+        _deployed: &'a Deployed,
+    ) -> BoxFuture<'a, Result<Value, TargetError>> {
+        refuse()
+    }
+
+    fn collect<'a>(
+        &'a self,
+        _live: Live<'a>,
+        _deployed: &'a Deployed,
+        _into: &'a Path,
+    ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        refuse()
+    }
+
+    fn end<'a>(&'a self, _handle: &'a Value, _cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
+        refuse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::SourceMap;
+    use crate::target::fixtures;
+
+    fn problems(keys: Value) -> String {
+        let deployment = fixtures::deployment(keys);
+        let mut problems = Problems::default();
+        Kubernetes.check(&fixtures::plan(Path::new("/nowhere")), &deployment, &mut problems);
+        problems.render(&SourceMap::default(), false)
+    }
+
+    #[test]
+    fn a_deployment_is_exactly_one_of_template_manifests_and_existing() {
+        assert!(problems(json!({})).contains("says nothing of what it is"));
+        let both = problems(json!({"template": "vllm", "existing": "x"}));
+        assert!(both.contains("`existing` stands beside `template`"), "{both}");
+        assert_eq!(problems(json!({"template": "vllm", "vars": {"replicas": 2}, "service": "agg:8000"})), "");
+        assert_eq!(problems(json!({"existing": "x"})), "");
+        assert!(problems(json!({"existing": "x", "vars": {"a": 1}})).contains("`vars` are for a template"));
+        assert!(problems(json!({"template": "vllm", "service": "agg"})).contains("no service and port"));
+        assert!(problems(json!({"template": "vllm", "vars": {"replica": 2}})).contains("did you mean `replicas`?"));
+    }
+
+    #[test]
+    fn a_plan_knows_gpus_objects_and_what_will_be_done() {
+        let plan = fixtures::plan(Path::new("/nowhere"));
+        let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
+        assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
+        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg");
+        assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
+        let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
+        assert_eq!(Kubernetes.gpus(&plan, &mocker), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_is_refused_with_what_can_be_done_instead() {
+        let error = Kubernetes.end(&Value::Null, &CancellationToken::new()).await.unwrap_err();
+        assert!(error.message.contains("does not deploy them yet"));
+        assert!(error.help.unwrap().contains("dynbench render"));
+    }
+}
