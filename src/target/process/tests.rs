@@ -198,7 +198,7 @@ fn a_command_that_cannot_be_run_is_told_in_the_log() {
 #[tokio::test]
 async fn ending_takes_the_group_its_children_and_those_that_left_it() {
     let script = "sleep 1000 & echo $! >>$OUT; (setsid sleep 1000 & echo $! >>$OUT); \
-                  (env -i /usr/bin/setsid /bin/sleep 1000 & echo $! >>$OUT); echo $$ >>$OUT; wait";
+                  (env -i /usr/bin/setsid /bin/sleep 60 & echo $! >>$OUT); echo $$ >>$OUT; wait";
     let world = World::new(&[script], 4);
     let deployed = world.deploy().await.unwrap();
     world.wait(&deployed).await.unwrap();
