@@ -261,7 +261,7 @@ async fn nobody_there_is_a_failed_level_and_no_hang() {
 #[tokio::test]
 async fn the_time_limit_stops_new_requests_and_lets_others_end() {
     let server = Server::start(|seen, _| Reply::Bytes(good(1, max_tokens(seen)))).await;
-    let run = run(&server, &LevelSpec { duration: Duration::from_millis(50), ..spec(2, 1_000_000) }).await;
+    let run = run(&server, &LevelSpec { duration: Duration::from_millis(50), ..spec(2, 20_000) }).await;
     assert_eq!(run.ended_by, EndedBy::Time);
     assert_eq!(classes(&run).keys().copied().collect::<Vec<_>>(), ["ok"]);
     assert_eq!(server.seen().len(), run.records.len());
