@@ -71,13 +71,18 @@ pub fn parse(data: &[u8]) -> Result<Chunk, serde_json::Error> {
 /// What an error body or an error event says, in one line: message and code of `{"error": ...}`, of a flat
 /// `{"message", "type", "code"}` or of `{"detail": ...}`; else the text itself.
 pub fn describe_error(body: &[u8]) -> String {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        return String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => error_text(&value),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn error_text(value: &Value) -> String {
     let inner = match value.get("error") {
         Some(Value::Object(_)) => &value["error"],
         Some(Value::String(text)) => return text.clone(),
-        _ => &value,
+        _ => value,
     };
     let message = inner.get("message").or_else(|| inner.get("detail")).map(|found| match found {
         Value::String(text) => text.clone(),

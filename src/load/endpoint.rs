@@ -197,7 +197,7 @@ mod tests {
             ("ftp://h", "is neither"),
             ("http://me:pw@h", "user or password"),
             ("http://h/?a=b", "query"),
-            ("http://", "is no URL"),
+            ("http://", "does not start with"),
             ("", "is no URL"),
         ] {
             let error = endpoint(url).unwrap_err().to_string();

@@ -110,9 +110,12 @@ pub enum LoadError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Something cannot be written: the disk is full, the folder read-only.
+    /// A file of the user cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Raw responses cannot be written: the disk is full, the folder read-only.
     #[error("raw responses cannot be kept")]
-    Storage(#[from] FileError),
+    Storage(#[source] FileError),
     /// A thread of the generator could not be started.
     #[error("a thread of the generator cannot be started")]
     Thread(#[source] std::io::Error),

@@ -95,8 +95,7 @@ impl Waiting<'_, '_> {
     fn ring(&mut self) -> Option<GivenUp> {
         let now = Instant::now();
         if now >= self.deadline {
-            let text = format!("not finished within {} s", self.route.timeout.as_secs_f64());
-            return Some(GivenUp(FailureClass::Timeout, text));
+            return Some(self.too_late());
         }
         let (last_read, reads) = self.connection.stamps.last_read();
         let silence = Duration::from_nanos(self.connection.stamps.now().saturating_sub(last_read));
@@ -108,6 +107,11 @@ impl Waiting<'_, '_> {
         self.reads_seen = reads;
         self.timer.as_mut().reset(self.deadline.min(now + left));
         None
+    }
+
+    fn too_late(&self) -> GivenUp {
+        let text = format!("not finished within {} s", self.route.timeout.as_secs_f64());
+        GivenUp(FailureClass::Timeout, text)
     }
 
     /// From now on silence is borne for `idle` only.
@@ -165,6 +169,7 @@ pub(super) async fn exchange(
     let mut reading = Reading::new(response.status().as_u16(), header(CONTENT_TYPE), sent, expected);
     let mut body = pin!(response.into_body());
     let mut slack = false;
+    let limit = u64::try_from(route.timeout.as_nanos()).unwrap_or(u64::MAX);
     let (end, mut reusable) = loop {
         match waiting.wait(|cx| body.as_mut().poll_frame(cx)).await {
             Ok(Some(Ok(frame))) => {
@@ -180,6 +185,11 @@ pub(super) async fn exchange(
                 }
                 if flow.is_break() {
                     break (BodyEnd::Whole, false);
+                }
+                // A stream that never pauses never lets the timer be looked at.
+                if stamp.saturating_sub(sent) > limit {
+                    let GivenUp(class, detail) = waiting.too_late();
+                    break (BodyEnd::GivenUp(class, detail), false);
                 }
                 if reading.done && !slack {
                     slack = true;

@@ -88,9 +88,12 @@ pub async fn canary(endpoint: &Endpoint, shape: &RequestShape, limit: Duration) 
     }
 }
 
+/// How to leave a field out.
+type Drop = fn(&mut Capabilities);
+
 impl Capabilities {
     /// The fields that may be left out, in the order in which they are suspected, each with the name it has in a body.
-    const OPTIONAL: [(&'static str, fn(&mut Self)); 4] = [
+    const OPTIONAL: [(&'static str, Drop); 4] = [
         ("continuous_usage_stats", |all| all.continuous_usage = false),
         ("ignore_eos", |all| all.ignore_eos = false),
         ("min_tokens", |all| all.min_tokens = false),
@@ -98,7 +101,7 @@ impl Capabilities {
     ];
 
     /// With one more field left out.
-    fn without(mut self, drop: fn(&mut Self)) -> Option<Self> {
+    fn without(mut self, drop: Drop) -> Option<Self> {
         let before = self;
         drop(&mut self);
         (self != before).then_some(self)

@@ -104,6 +104,12 @@ impl Queue {
         }
     }
 
+    /// Whether nothing is left to be taken.
+    pub(super) fn is_used_up(&self) -> bool {
+        let state = self.state();
+        state.closed || (state.ended && state.ready.is_empty())
+    }
+
     /// Ends it: whoever waits gets nothing.
     pub(super) fn close(&self) {
         self.state().closed = true;

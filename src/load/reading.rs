@@ -207,6 +207,7 @@ impl Reading {
 
     fn failure_of(&mut self, end: BodyEnd) -> Option<(FailureClass, String)> {
         let body = match &self.body {
+            Body::Other(body) if body.trim_ascii().is_empty() => Some("an empty body".to_owned()),
             Body::Other(body) => Some(chunk::describe_error(body)),
             Body::Stream(_) => None,
         };

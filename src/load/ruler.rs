@@ -90,7 +90,7 @@ pub enum Ruler {
     /// Counted here; `overhead` is what the template adds, if a probe told it.
     Tokenizer {
         /// The tokenizer.
-        tokenizer: LocalTokenizer,
+        tokenizer: std::sync::Arc<LocalTokenizer>,
         /// Tokens that the chat template adds.
         overhead: Option<f64>,
     },
@@ -253,7 +253,10 @@ mod tests {
     fn a_tokenizer_makes_exact_texts_even_where_words_are_not_additive() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("tokenizer.json"), TINY_BPE).unwrap();
-        let ruler = Ruler::Tokenizer { tokenizer: LocalTokenizer::open(dir.path()).unwrap(), overhead: None };
+        let ruler = Ruler::Tokenizer {
+            tokenizer: std::sync::Arc::new(LocalTokenizer::open(dir.path()).unwrap()),
+            overhead: None,
+        };
         for tokens in [1, 2, 17, 200, 1000] {
             let made = ruler.text(tokens, &mut rng_of(&[b"f"]), &mut rng_of(&[b"r"]));
             assert_eq!(made.counted, Some(tokens));

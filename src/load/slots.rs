@@ -302,7 +302,7 @@ impl Slot {
 
     /// Waits if something failed; returns when the slot is free.
     async fn pause(&mut self, shared: &Shared, wait: Option<Duration>, free: u64) -> u64 {
-        let Some(wait) = wait else { return free };
+        let Some(wait) = wait.filter(|_| !shared.queue.is_used_up()) else { return free };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = shared.closing.raised() => {}

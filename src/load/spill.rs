@@ -37,7 +37,7 @@ pub(super) struct Spill {
 impl Spill {
     /// Creates the file and starts the thread.
     pub(super) fn start(path: &Path) -> Result<Self, LoadError> {
-        let file = File::create(path).map_err(|error| FileError::new("create", path, error))?;
+        let file = File::create(path).map_err(|error| LoadError::Storage(FileError::new("create", path, error)))?;
         let (sender, mut receiver) = mpsc::channel::<Kept>(WAITING);
         let path = path.to_owned();
         let write = move || {

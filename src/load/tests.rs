@@ -1,1 +1,5 @@
-//! Whole levels.
+//! Whole levels and probes against scripted servers on loopback: counts, classes and order, never durations.
+
+mod levels;
+mod probes;
+mod server;
