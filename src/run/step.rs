@@ -209,11 +209,25 @@ pub struct StepContext {
     pub cancel: CancellationToken,
     /// An empty folder of this attempt; what a measurement leaves in it is published when it succeeds.
     pub attempt_dir: PathBuf,
-    pub(super) requests: mpsc::Sender<Request>,
-    pub(super) progress: watch::Sender<Progress>,
+    requests: mpsc::Sender<Request>,
+    progress: watch::Sender<Progress>,
 }
 
 impl StepContext {
+    /// The context of one attempt. `requests` must be answered by whoever keeps the run's state; `progress` may be
+    /// ignored.
+    pub fn new(
+        spec: StepSpec,
+        attempt: u32,
+        shared: Arc<RunShared>,
+        cancel: CancellationToken,
+        attempt_dir: PathBuf,
+        requests: mpsc::Sender<Request>,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        Self { spec, attempt, shared, cancel, attempt_dir, requests, progress }
+    }
+
     /// Makes an obligation durable. Call it before the deed.
     ///
     /// # Errors

@@ -1,0 +1,10 @@
+//! The whole floor at work in a fake world that outlives its runners.
+
+mod crash;
+mod edits;
+mod faults;
+mod oracle;
+mod policies;
+mod shelf;
+mod stopping;
+pub(super) mod world;

@@ -1,0 +1,562 @@
+//! A fake world: deployments that live on when the runner dies, step actions that keep a log of their deeds, and ways
+//! to make anything fail or die.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+
+use super::super::*;
+use crate::base::{Clock, ManualClock, Name, Timestamp, digest_json};
+use crate::plan::*;
+
+pub(in crate::run) fn address(text: &str) -> Address {
+    Address(text.to_owned())
+}
+
+pub(in crate::run) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// The steps of a plan with these deployments and levels, shaped as the real table shapes them.
+pub(in crate::run) fn steps(deployments: &[&str], levels: &[u32], blocks: u32) -> Vec<StepSpec> {
+    let mut list: Vec<StepSpec> = Vec::new();
+    let all: Vec<Address> = deployments.iter().map(|deployment| address(&format!("{deployment}/preflight"))).collect();
+    for kind in ["discover", "render", "preflight"] {
+        for deployment in deployments {
+            let at = |kind: &str| (address(&format!("{deployment}/{kind}")), NeedMode::Succeeded);
+            let (class, needs) = match kind {
+                "discover" => (StepClass::Effect, vec![]),
+                "render" => (StepClass::Pure, vec![at("discover")]),
+                _ => (StepClass::Effect, vec![at("render")]),
+            };
+            let mut step = step(&format!("{deployment}/{kind}"), kind, class, needs);
+            step.deployment = Some(name(deployment));
+            step.overlaps = true;
+            list.push(step);
+        }
+    }
+    for block in 1..=blocks {
+        let suffix = if block > 1 { format!("/r{block}") } else { String::new() };
+        for deployment in deployments {
+            let at = |kind: &str| address(&format!("{deployment}/{kind}{suffix}"));
+            let last = |list: &[StepSpec], kind: &str| {
+                list.iter().rfind(|step| step.kind == kind).map(|step| (step.address.clone(), NeedMode::Ended))
+            };
+            let before = list.len();
+            let mut needs: Vec<_> = all.iter().map(|need| (need.clone(), NeedMode::Succeeded)).collect();
+            needs.extend(last(&list, "teardown"));
+            list.push(step(at("deploy").as_str(), "deploy", StepClass::Effect, needs));
+            list.push(step(at("wait").as_str(), "wait", StepClass::Effect, vec![(at("deploy"), NeedMode::Succeeded)]));
+            let warm_up = at("default/warm-up");
+            let mut needs = vec![(at("wait"), NeedMode::Succeeded)];
+            needs.extend(last(&list, "load"));
+            list.push(step(warm_up.as_str(), "warm-up", StepClass::Measurement, needs));
+            let mut loads = Vec::new();
+            for level in levels {
+                let load = at(&format!("default/load/c{level}"));
+                let mut needs = vec![(warm_up.clone(), NeedMode::Succeeded)];
+                needs.extend(last(&list, "load"));
+                let mut point = step(load.as_str(), "load", StepClass::Measurement, needs);
+                point.level = Some(crate::measure::Level::Concurrency(*level));
+                list.push(point);
+                loads.push((load, NeedMode::Ended));
+            }
+            list.push(step(at("collect").as_str(), "collect", StepClass::Effect, loads));
+            let needs = vec![(at("collect"), NeedMode::Ended)];
+            list.push(step(at("teardown").as_str(), "teardown", StepClass::Obligation, needs));
+            for step in &mut list[before..] {
+                step.deployment = Some(name(deployment));
+                step.workload = step.address.as_str().contains("/default/").then(|| name("default"));
+                step.block = block;
+            }
+        }
+    }
+    let teardowns = list.iter().filter(|step| step.kind == "teardown");
+    let teardowns: Vec<_> = teardowns.map(|step| (step.address.clone(), NeedMode::Ended)).collect();
+    list.push(step("summarize", "summarize", StepClass::Pure, teardowns));
+    let mut plot = step("plot/pareto", "plot", StepClass::Pure, vec![(address("summarize"), NeedMode::Succeeded)]);
+    plot.plot = Some("pareto".to_owned());
+    plot.overlaps = true;
+    list.push(plot);
+    list
+}
+
+fn step(text: &str, kind: &str, class: StepClass, needs: Vec<(Address, NeedMode)>) -> StepSpec {
+    let fingerprint = json!({"address": text, "version": 1});
+    StepSpec {
+        address: address(text),
+        kind: kind.to_owned(),
+        class,
+        needs: needs.into_iter().map(|(address, mode)| Need { address, mode }).collect(),
+        overlaps: false,
+        key: digest_json(&fingerprint),
+        fingerprint,
+        summary: format!("does {kind}"),
+        estimate: None,
+        deployment: None,
+        workload: None,
+        block: 1,
+        level: None,
+        plot: None,
+        span: None,
+    }
+}
+
+/// Gives a step another meaning.
+pub(in crate::run) fn edit(frozen: &mut Frozen, text: &str, version: u32) {
+    let step = frozen.steps.iter_mut().find(|step| step.address.as_str() == text).unwrap();
+    step.fingerprint["version"] = json!(version);
+    step.key = digest_json(&step.fingerprint);
+}
+
+pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) -> Frozen {
+    let plan = Plan {
+        name: name("test"),
+        description: None,
+        dir: PathBuf::from("."),
+        model: Model { id: "m".to_owned(), tokenizer: None, span: None },
+        workloads: IndexMap::new(),
+        deployments: IndexMap::new(),
+        plots: PlotChoice::default(),
+        objectives: Vec::new(),
+        validity: Validity {
+            isl_tolerance: 0.02,
+            osl_tolerance: 0.02,
+            max_error_share: 0.01,
+            counters: true,
+            send_lag_ms: 1.0,
+        },
+        policy: Policy {
+            teardown: Teardown::Always,
+            on_failure: OnFailure::Continue,
+            retries: 1,
+            stop_after: 2,
+            incarnation: IncarnationPolicy::Warn,
+            ready_deadline: Duration::from_secs(600),
+            teardown_deadline: Duration::from_secs(300),
+            max_duration: None,
+        },
+        hooks: Hooks::default(),
+        exports: Exports { raw: true, genai_perf: true },
+        compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.05 },
+    };
+    let sources = vec![SourceFile { name: "plan.toml".to_owned(), bytes: b"schema = 1\n".to_vec() }];
+    Frozen { plan, steps: steps(deployments, levels, blocks), sources }
+}
+
+/// What an attempt at a step does instead of what it should.
+#[derive(Debug, Clone)]
+pub(in crate::run) enum Fault {
+    Fail(FailureKind),
+    Invalid {
+        momentary: bool,
+    },
+    Panic,
+    /// Never ends, and does not hear that it should.
+    Deaf,
+    /// Takes so long, unless it is told to end.
+    Slow(Duration),
+    /// Another process answers from now on.
+    Replaced,
+}
+
+#[derive(Default)]
+struct Inside {
+    alive: BTreeSet<String>,
+    deeds: Vec<String>,
+    running: Vec<(String, bool)>,
+    most_together: usize,
+    disturbed: Vec<String>,
+    faults: BTreeMap<String, VecDeque<Fault>>,
+    replacements: u32,
+}
+
+/// What is outside of the runner. Clones are the same world.
+#[derive(Clone, Default)]
+pub(in crate::run) struct World {
+    inside: Arc<Mutex<Inside>>,
+}
+
+impl World {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The next attempts at a step go wrong like this.
+    pub(in crate::run) fn fault(&self, step: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.inside().faults.entry(step.to_owned()).or_default().extend(faults);
+    }
+
+    pub(in crate::run) fn alive(&self) -> Vec<String> {
+        self.inside().alive.iter().cloned().collect()
+    }
+
+    pub(in crate::run) fn deeds(&self) -> Vec<String> {
+        self.inside().deeds.clone()
+    }
+
+    /// How often a step did what it is for.
+    pub(in crate::run) fn count(&self, step: &str) -> usize {
+        self.inside().deeds.iter().filter(|deed| *deed == step).count()
+    }
+
+    pub(in crate::run) fn most_together(&self) -> usize {
+        self.inside().most_together
+    }
+
+    pub(in crate::run) fn disturbed(&self) -> Vec<String> {
+        self.inside().disturbed.clone()
+    }
+
+    fn did(&self, what: &str) {
+        self.inside().deeds.push(what.to_owned());
+    }
+
+    pub(in crate::run) fn action(&self, _kind: &str) -> Option<Arc<dyn StepAction>> {
+        Some(Arc::new(Fake { world: self.clone() }))
+    }
+}
+
+struct Fake {
+    world: World,
+}
+
+/// Marks a step as running, whatever its end.
+struct Running<'a>(&'a World, String);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.inside().running.retain(|(step, _)| *step != self.1);
+    }
+}
+
+impl StepAction for Fake {
+    fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
+        Box::pin(async move {
+            let me = cx.spec.address.to_string();
+            let _running = self.enter(&me, cx.spec.overlaps);
+            tokio::task::yield_now().await;
+            let fault = self.world.inside().faults.get_mut(&me).and_then(VecDeque::pop_front);
+            let mut invalid = Vec::new();
+            match fault {
+                None => {}
+                Some(Fault::Fail(class)) => return Err(StepFailure::new(class, format!("{me} was told to fail"))),
+                Some(Fault::Panic) => panic!("{me} was told to panic"),
+                Some(Fault::Deaf) => std::future::pending().await,
+                Some(Fault::Slow(time)) => tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = cx.cancel.cancelled() => return Err(StepFailure::new(FailureKind::Interrupted, "cancelled")),
+                },
+                Some(Fault::Invalid { momentary }) => {
+                    let reason = format!("{me} was told to be invalid");
+                    invalid.push(Invalid { rule: "told".to_owned(), reason, momentary });
+                }
+                Some(Fault::Replaced) => {
+                    self.world.inside().replacements += 1;
+                    cx.record_incarnation(self.incarnation(cx).await).await?;
+                }
+            }
+            let output = self.act(cx, &me).await?;
+            self.world.did(&me);
+            Ok(StepOutcome { output, invalid })
+        })
+    }
+}
+
+impl Fake {
+    fn enter(&self, me: &str, overlaps: bool) -> Running<'_> {
+        let mut inside = self.world.inside();
+        inside.running.push((me.to_owned(), overlaps));
+        let together = inside.running.len();
+        inside.most_together = inside.most_together.max(together);
+        if together > 1 && inside.running.iter().any(|(_, overlaps)| !overlaps) {
+            let names: Vec<_> = inside.running.iter().map(|(step, _)| step.clone()).collect();
+            inside.disturbed.push(names.join(" beside "));
+        }
+        drop(inside);
+        Running(&self.world, me.to_owned())
+    }
+
+    async fn mine(&self, cx: &StepContext) -> Vec<Obligation> {
+        let life = life(cx);
+        cx.obligations().await.into_iter().filter(|open| open.handle["life"] == json!(life)).collect()
+    }
+
+    async fn incarnation(&self, cx: &StepContext) -> Value {
+        let ids: Vec<_> = self.mine(cx).await.into_iter().map(|open| open.id).collect();
+        json!({"ids": ids, "replacements": self.world.inside().replacements})
+    }
+
+    async fn act(&self, cx: &StepContext, me: &str) -> Result<Value, StepFailure> {
+        let write = |path: &Path, text: &str| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).map_err(|error| StepFailure::from_error(FailureKind::Storage, &error))
+        };
+        match cx.spec.kind.as_str() {
+            "discover" | "preflight" | "warm-up" => Ok(json!({"did": me})),
+            "render" => {
+                write(&cx.attempt_dir.join("objects.json"), "{}")?;
+                Ok(json!({"objects": 1}))
+            }
+            "deploy" => {
+                for open in self.mine(cx).await {
+                    self.world.inside().alive.remove(&open.id);
+                    cx.close_obligation(&open.id).await?;
+                }
+                let id = format!("{me}#{}", cx.attempt);
+                cx.open_obligation(Obligation {
+                    id: id.clone(),
+                    address: cx.spec.address.clone(),
+                    target: "fake".to_owned(),
+                    what: format!("process {id}"),
+                    handle: json!({"life": life(cx)}),
+                })
+                .await?;
+                self.world.inside().alive.insert(id.clone());
+                Ok(json!({"id": id}))
+            }
+            "wait" => {
+                cx.record_incarnation(self.incarnation(cx).await).await?;
+                Ok(json!({"ready": true}))
+            }
+            "load" => {
+                let results = cx.attempt_dir.join("results.json");
+                write(&results, "half of ")?;
+                cx.progress(Progress { doing: "measuring".to_owned(), ..Progress::default() });
+                cx.note("half way").await?;
+                let alive = self.mine(cx).await.iter().any(|open| self.world.inside().alive.contains(&open.id));
+                if !alive {
+                    return Err(StepFailure::new(FailureKind::Lasting, "nobody answers"));
+                }
+                write(&results, &format!("all of {me}, attempt {}", cx.attempt))?;
+                write(&cx.attempt_dir.join("raw/records.jsonl"), "{}\n{}\n")?;
+                Ok(json!({"requests": 400}))
+            }
+            "collect" => {
+                write(&cx.attempt_dir.join("server.log"), "log")?;
+                Ok(json!(null))
+            }
+            "teardown" => {
+                for open in self.mine(cx).await {
+                    self.world.inside().alive.remove(&open.id);
+                    cx.close_obligation(&open.id).await?;
+                }
+                Ok(json!(null))
+            }
+            "summarize" => {
+                let mut text = String::new();
+                for state in cx.states().await.iter().filter(|state| state.address.as_str().contains("/load/")) {
+                    text.push_str(&format!(
+                        "{} {}\n",
+                        state.address,
+                        if state.output.is_some() { "good" } else { "-" }
+                    ));
+                }
+                write(&cx.run_dir().join("SUMMARY.txt"), &text)?;
+                Ok(json!({FILES: ["SUMMARY.txt"]}))
+            }
+            "plot" => {
+                write(&cx.run_dir().join("plots/pareto.svg"), "<svg/>")?;
+                Ok(json!({FILES: ["plots/pareto.svg"]}))
+            }
+            other => panic!("no such kind in this world: {other}"),
+        }
+    }
+}
+
+fn life(cx: &StepContext) -> String {
+    let deployment = cx.spec.deployment.as_ref().map(Name::to_string).unwrap_or_default();
+    format!("{deployment}/{}", cx.spec.block)
+}
+
+/// The instant at which a runner dies: around the n-th line that it writes in this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::run) enum Death {
+    Before(usize),
+    Amid(usize),
+    After(usize),
+}
+
+struct Died;
+
+struct Mortal {
+    file: Box<dyn JournalFile>,
+    written: Arc<Mutex<usize>>,
+    death: Option<Death>,
+}
+
+impl JournalFile for Mortal {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let number = {
+            let mut written = self.written.lock().unwrap();
+            *written += 1;
+            *written
+        };
+        match self.death {
+            Some(Death::Before(at)) if at == number => resume_unwind(Box::new(Died)),
+            Some(Death::Amid(at)) if at == number => {
+                self.file.append(&bytes[..bytes.len() / 2])?;
+                resume_unwind(Box::new(Died))
+            }
+            Some(Death::After(at)) if at == number => {
+                self.file.append(bytes)?;
+                resume_unwind(Box::new(Died))
+            }
+            Some(_) | None => self.file.append(bytes),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        // Machines do not crash here, processes do: what was written stays.
+        Ok(())
+    }
+}
+
+/// A journal on a disk that is full from the n-th line on.
+pub(in crate::run) struct FullFrom {
+    pub(in crate::run) file: Box<dyn JournalFile>,
+    pub(in crate::run) lines: usize,
+}
+
+impl JournalFile for FullFrom {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.lines == 0 {
+            self.file.append(&bytes[..bytes.len() / 3])?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.lines -= 1;
+        self.file.append(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A place for one run, and its world.
+pub(in crate::run) struct Stage {
+    pub(in crate::run) dir: PathBuf,
+    pub(in crate::run) world: World,
+    pub(in crate::run) frozen: Frozen,
+    pub(in crate::run) clock: Arc<dyn Clock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(in crate::run) fn new(deployments: &[&str], levels: &[u32]) -> Self {
+        Self::of(frozen(deployments, levels, 1))
+    }
+
+    pub(in crate::run) fn of(frozen: Frozen) -> Self {
+        // Hundreds of runs that sync every file: in memory where that is to be had. What is tested does not depend on it.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        Self {
+            dir: folder.path().join("test/20261124-221003-0001"),
+            world: World::default(),
+            frozen,
+            clock: Arc::new(ManualClock::at(Timestamp(1_795_558_203_250_000_000))),
+            _folder: folder,
+        }
+    }
+
+    pub(in crate::run) fn layout(&self) -> RunLayout {
+        RunLayout::new(&self.dir)
+    }
+
+    /// Takes the run: made when it is not there.
+    pub(in crate::run) fn take(&self) -> Result<Run, RunError> {
+        if self.layout().journal().exists() {
+            return Run::open(&self.dir, Arc::clone(&self.clock));
+        }
+        let new = NewRun {
+            dir: self.dir.clone(),
+            id: "20261124-221003-0001".to_owned(),
+            nonce: "n".to_owned(),
+            tool: "0.1.0".to_owned(),
+            frozen: self.frozen.clone(),
+        };
+        Run::create(&new, Arc::clone(&self.clock))
+    }
+
+    /// One session, from start to end.
+    pub(in crate::run) fn session(&self, options: ExecuteOptions) -> Result<RunReport, RunError> {
+        self.session_with(options, |file| file)
+    }
+
+    pub(in crate::run) fn session_with(
+        &self,
+        options: ExecuteOptions,
+        wrap: impl FnOnce(Box<dyn JournalFile>) -> Box<dyn JournalFile>,
+    ) -> Result<RunReport, RunError> {
+        let mut run = self.take()?;
+        run.wrap_journal(wrap);
+        let world = self.world.clone();
+        let actions = move |kind: &str| world.action(kind);
+        runtime().block_on(run.execute(Some(self.frozen.clone()), &actions, options))
+    }
+
+    /// One session of everything, that must be able to begin.
+    pub(in crate::run) fn go(&self) -> RunReport {
+        self.session(ExecuteOptions::default()).unwrap()
+    }
+
+    /// One session that dies. Returns the report if it ended before, and how many lines it wrote.
+    pub(in crate::run) fn die(&self, death: Option<Death>) -> (Option<RunReport>, usize) {
+        let written = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&written);
+        let session = AssertUnwindSafe(|| {
+            self.session_with(ExecuteOptions::default(), |file| Box::new(Mortal { file, written: counter, death }))
+        });
+        let report = match catch_unwind(session) {
+            Ok(report) => Some(report.unwrap()),
+            Err(payload) if payload.is::<Died>() => None,
+            Err(payload) => resume_unwind(payload),
+        };
+        let lines = *written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (report, lines)
+    }
+
+    pub(in crate::run) fn state(&self) -> RunState {
+        read_state(&self.layout()).unwrap()
+    }
+
+    pub(in crate::run) fn points(&self) -> Vec<&StepSpec> {
+        self.frozen.steps.iter().filter(|step| step.kind == "load").collect()
+    }
+
+    /// The text that is published for a point, if what is published is whole.
+    pub(in crate::run) fn published(&self, place: &str) -> Option<String> {
+        let folder = self.dir.join(place);
+        manifest_in(&folder)?;
+        assert_eq!(faults(&folder), Vec::<String>::new(), "{place}");
+        Some(fs::read_to_string(folder.join("results.json")).unwrap())
+    }
+
+    pub(in crate::run) fn word(report: &RunReport, step: &str) -> String {
+        report.steps.iter().find(|state| state.address.as_str() == step).unwrap().state.clone()
+    }
+}
+
+pub(in crate::run) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+pub(in crate::run) fn only(steps: &[&str]) -> Choice {
+    Choice { only: Some(steps.iter().map(|step| address(step)).collect()), ..Choice::default() }
+}
+
+pub(in crate::run) fn rerun(steps: &[&str]) -> Choice {
+    Choice { rerun: steps.iter().map(|step| address(step)).collect(), ..Choice::default() }
+}
+
+pub(in crate::run) fn choose(choice: Choice) -> ExecuteOptions {
+    ExecuteOptions { choice, ..ExecuteOptions::default() }
+}
