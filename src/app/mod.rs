@@ -1,1 +1,42 @@
-//! app
+//! What a user can ask for, without a terminal: check, plan, apply, report, explain, clean up. Prints nothing.
+
+mod apply;
+mod catalog;
+mod check;
+mod cleanup;
+mod error;
+mod explain;
+mod graph;
+mod init;
+mod once;
+mod preview;
+mod report;
+mod runs;
+mod simulate;
+mod written;
+
+pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
+pub use catalog::catalog;
+pub use check::{Overrides, check, schema, usable};
+pub use cleanup::{Cleaned, CleanupScope, Leftover, cleanup, leftovers};
+pub use error::AppError;
+pub use explain::{Explanation, explain};
+pub use graph::{dot, mermaid};
+pub use init::{InitKind, init};
+pub use once::{LoadOptions, Loaded, load_once};
+pub use preview::{Preview, preview};
+pub use report::{Drawing, ReportOptions, Reported, report};
+pub use runs::{export, find, fsck, import, list, prune, show};
+pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
+pub use written::{render, show_template, steps_of, templates};
+
+// What the command line shows and listens to, by its one name.
+pub use crate::measure::{METRICS, PointSummary};
+pub use crate::plan::{Checked, Plan, StepSpec, resolved_toml};
+pub use crate::run::{
+    Cause, EventBody, EventLevel, EventReceiver, ExitCode, Finding, Outlook, Progress, Pruned, RunEvent, RunInfo, RunReport,
+    RunStatus, Stop, StopLevel, event_channel, listen as listen_to_signals,
+};
+pub use crate::load::LiveProgress;
+
+pub use crate::target::hold;

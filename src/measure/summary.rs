@@ -114,6 +114,17 @@ impl PointSummary {
         }
     }
 
+    /// Gives the deployment another number of GPUs than was known when the point was measured.
+    pub fn set_gpus(&mut self, gpus: Option<f64>) {
+        const PER_GPU: &str = "output-throughput-per-gpu";
+        self.meta.gpus = gpus;
+        let throughput = self.values.get("output-throughput").copied();
+        match throughput.zip(gpus.filter(|gpus| *gpus > 0.0)) {
+            Some((throughput, gpus)) => self.values.insert(PER_GPU.to_owned(), throughput / gpus),
+            None => self.values.shift_remove(PER_GPU),
+        };
+    }
+
     /// Whether the point may be drawn and compared.
     pub fn is_valid(&self) -> bool {
         self.invalid.is_empty()

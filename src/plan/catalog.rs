@@ -83,7 +83,7 @@ pub enum Scope {
 }
 
 /// One row of the table of step kinds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StepRow {
     /// Its name in addresses.
     pub kind: &'static str,

@@ -20,6 +20,7 @@ mod prune;
 mod publish;
 mod run;
 mod session;
+mod settle;
 mod signals;
 mod state;
 mod step;
@@ -48,6 +49,7 @@ pub use prune::{PruneRule, Pruned, prune_runs};
 pub use publish::{FileEntry, MANIFEST_FORMAT, Manifest, faults, manifest_in};
 pub use run::{Actions, ExecuteOptions, Judge, NewRun, Run, explain_step, preview, read_state};
 pub use session::{Choice, FILES};
+pub use settle::{Settling, frozen_of};
 pub use signals::{SignalListener, listen};
 pub use state::{IllegalEvent, OpenObligation, Phase, RunState, SessionRecord, StepRecord, Success};
 pub use step::{

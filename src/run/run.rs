@@ -218,13 +218,13 @@ impl Run {
         Ok(dispatcher.conclude(judge.unwrap_or_else(|| Box::new(|_| Vec::new()))))
     }
 
-    fn record(&mut self, event: &Event) -> Result<(), RunError> {
+    pub(super) fn record(&mut self, event: &Event) -> Result<(), RunError> {
         let now = self.clock.now();
         self.state.apply(event, &now.rfc3339())?;
         self.journal.append(now, event)
     }
 
-    fn begin_session(&mut self, tool: &str) -> Result<u32, RunError> {
+    pub(super) fn begin_session(&mut self, tool: &str) -> Result<u32, RunError> {
         let number = u32::try_from(self.state.sessions().len()).unwrap_or(u32::MAX).saturating_add(1);
         self.record(&Event::SessionStarted {
             number,

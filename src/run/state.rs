@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::graph::Life;
 use super::journal::{Event, Line};
-use super::step::{Obligation, StepFailure, StepOutcome};
+use super::step::{Obligation, StepFailure, StepOutcome, StepReport};
 use crate::base::{Digest, Name};
-use crate::plan::Address;
+use crate::plan::{Address, StepSpec};
 
 /// Something that cannot happen in a run's state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +141,29 @@ pub struct StepRecord {
     pub incarnation: Option<Digest>,
     /// The newest output that it ever had.
     pub output: Option<Value>,
+}
+
+impl StepRecord {
+    /// How the step stands, for those who sum up.
+    pub fn report(&self, address: &Address) -> StepReport {
+        let (output, invalid) = match &self.phase {
+            Phase::Succeeded(success) => (Some(success.outcome.output.clone()), success.outcome.invalid.clone()),
+            Phase::Never
+            | Phase::Started
+            | Phase::Failed(_)
+            | Phase::Interrupted(_)
+            | Phase::Skipped(_)
+            | Phase::Voided(_) => (None, Vec::new()),
+        };
+        let reason = match &self.phase {
+            Phase::Failed(failure) => Some(failure.message.clone()),
+            Phase::Interrupted(reason) | Phase::Skipped(reason) | Phase::Voided(reason) => Some(reason.clone()),
+            Phase::Succeeded(_) => invalid.first().map(|invalid| invalid.reason.clone()),
+            Phase::Never | Phase::Started => None,
+        };
+        let (address, state) = (address.clone(), self.phase.word().to_owned());
+        StepReport { address, state, reason, attempt: self.attempts, output, invalid }
+    }
 }
 
 /// A session of a run.
@@ -380,6 +403,11 @@ impl RunState {
     /// Every step that anything is known of.
     pub fn steps(&self) -> &BTreeMap<Address, StepRecord> {
         &self.steps
+    }
+
+    /// How each of these steps stands.
+    pub fn reports(&self, steps: &[StepSpec]) -> Vec<StepReport> {
+        steps.iter().map(|step| self.step(&step.address).report(&step.address)).collect()
     }
 
     /// What is open, oldest first.

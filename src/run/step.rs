@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::RunError;
-use crate::base::Clock;
+use crate::base::{Clock, Span};
 use crate::plan::{Address, Plan, StepSpec};
 
 /// A boxed future, so that step kinds can stand in a table.
@@ -65,12 +65,15 @@ pub struct StepFailure {
     pub details: Vec<String>,
     /// What to do.
     pub help: Option<String>,
+    /// The place in the plan that asked for it, where it is finer than the step's own.
+    #[serde(default)]
+    pub span: Option<Span>,
 }
 
 impl StepFailure {
     /// A failure of this class.
     pub fn new(class: FailureKind, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), details: Vec::new(), help: None }
+        Self { class, message: message.into(), details: Vec::new(), help: None, span: None }
     }
 
     /// A failure with an error's whole chain of causes as details.
@@ -81,7 +84,7 @@ impl StepFailure {
             details.push(cause.to_string());
             source = cause.source();
         }
-        Self { class, message: error.to_string(), details, help: None }
+        Self { class, message: error.to_string(), details, help: None, span: None }
     }
 
     /// The same, with advice.

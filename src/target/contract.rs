@@ -81,6 +81,10 @@ pub struct Live<'a> {
 
 /// How a deployment comes to life and ends.
 pub trait Target: TargetKind {
+    /// What would be started, as the text of a file and its extension.
+    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+        ("json", format!("{:#}\n", self.fingerprint(plan, deployment)))
+    }
     /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.
     fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>>;
     /// Finds what would fail later, without changing anything: one line per thing looked at.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
 use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{Inputs, Rendered, gpus, render};
+use crate::render::{Inputs, Rendered, gpus, render, write_yaml};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
@@ -178,8 +178,16 @@ impl TargetKind for Kubernetes {
 }
 
 impl Target for Kubernetes {
+    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+        match objects(plan, deployment) {
+            Ok(rendered) => ("yaml", write_yaml(&rendered.objects)),
+            // Measured where it runs: there is nothing to write but what it is.
+            Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
+        }
+    }
+
     fn discover<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>> {
-        refuse()
+        Box::pin(async { Ok(Value::Null) })
     }
 
     fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {

@@ -12,57 +12,110 @@ use super::process::{Command, Given, Launcher, Resolved, Shim, own_binary};
 use super::ready::served_model;
 use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
+use crate::sim::SimConfig;
 
 /// The file in `{{ dir }}` that tells the engine what to be.
 const CONFIG: &str = "engine.json";
 
-const fn number(name: &'static str, about: &'static str) -> Key {
-    Key { name, about, shape: Shape::Number { min: 0.0, max: 1e12 }, default: None, required: false }
+const fn key(name: &'static str, shape: Shape, default: &'static str, about: &'static str) -> Key {
+    Key { name, about, shape, default: Some(default), required: false }
 }
 
-const fn count(name: &'static str, about: &'static str) -> Key {
-    Key { name, about, shape: Shape::Integer { min: 1, max: 1_000_000_000 }, default: None, required: false }
+const fn number(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    key(name, Shape::Number { min: 0.0, max: 1e12 }, default, about)
 }
 
-/// The engine's parameters; what is left out has the engine's own default.
+const fn whole(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    key(name, Shape::Integer { min: 0, max: 1_000_000_000 }, default, about)
+}
+
+const fn count(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    key(name, Shape::Integer { min: 1, max: 1_000_000_000 }, default, about)
+}
+
+const fn free(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, about, shape, default: None, required: false }
+}
+
+const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, about, shape, default: None, required: true }
+}
+
+const MILLIS: Shape = Shape::Number { min: 0.0, max: 3_600_000.0 };
+
+/// What goes wrong on purpose; the words are those of [`crate::sim::Fault`].
+const FAULT: &[Key] = &[
+    required(
+        "kind",
+        Shape::Choice(&[
+            "cut-stream",
+            "error-event",
+            "stall",
+            "malformed-sse",
+            "zero-tokens",
+            "endless",
+            "no-usage",
+            "too-many-requests",
+            "unavailable",
+            "server-error",
+            "reject-extras",
+            "html",
+            "never-ready",
+            "wrong-model",
+            "no-model",
+            "exit-after",
+        ]),
+        "What happens.",
+    ),
+    count("every", "1", "To each so-manieth request."),
+    whole("after", "0", "After so many tokens, or requests for `exit-after`."),
+];
+
+/// The engine's parameters: those of [`SimConfig`], with its defaults.
 const KEYS: &[Key] = &[
-    Key {
-        name: "engine",
-        about: "Which kind of serving is simulated.",
-        shape: Shape::Choice(&["aggregated", "disaggregated", "vanilla"]),
-        default: None,
-        required: true,
-    },
-    Key {
-        name: "time-scale",
-        about: "How many simulated seconds pass in one real second.",
-        shape: Shape::Number { min: 1e-3, max: 1e3 },
-        default: None,
-        required: false,
-    },
-    Key {
-        name: "seed",
-        about: "Fixes all decisions of the engine.",
-        shape: Shape::Integer { min: 0, max: i64::MAX },
-        default: None,
-        required: false,
-    },
-    number("prefill-tokens-per-second", "Prompt tokens that one GPU works through in a second."),
-    number("prefill-step-ms", "Fixed part of a step with prefill."),
-    number("decode-step-ms", "Fixed part of a decode step."),
-    number("decode-step-ms-per-sequence", "What each sequence of the batch adds to a decode step."),
-    number("decode-step-ms-per-1k-kv-tokens", "What each 1000 tokens of KV cache in use add to a decode step."),
-    count("max-batch", "Most sequences in one batch."),
-    count("max-batched-tokens", "Most tokens in one step."),
-    count("kv-capacity-tokens", "Tokens that the KV cache holds."),
-    count("kv-block-tokens", "Tokens of one block of the KV cache."),
-    number("kv-transfer-ms", "Fixed part of a transfer of KV cache from prefill to decode."),
-    number("kv-transfer-ms-per-token", "What each token adds to a transfer."),
-    count("replicas", "Engines, where prefill and decode share them."),
-    count("prefill-replicas", "Prefill engines of a disaggregated deployment."),
-    count("decode-replicas", "Decode engines of a disaggregated deployment."),
-    number("frontend-ms", "What the frontend and its router add to each request."),
-    count("max-queue", "Requests that may wait; beyond, the answer is 429."),
+    required(
+        "engine",
+        Shape::Choice(&["aggregated", "disaggregated", "vanilla"]),
+        "Which kind of serving is simulated.",
+    ),
+    count("replicas", "1", "Workers of an aggregated or vanilla engine, one GPU each."),
+    count("prefill-replicas", "1", "Prefill workers of a disaggregated engine, one GPU each."),
+    count("decode-replicas", "1", "Decode workers of a disaggregated engine, one GPU each."),
+    number("prefill-tokens-per-s", "16000.0", "Prompt tokens that one worker can prefill in a second."),
+    number("prefill-step-ms", "2.0", "Fixed cost of every step that prefills anything, milliseconds."),
+    number("decode-step-ms", "6.0", "Fixed cost of every step that decodes anything (reading the weights), milliseconds."),
+    number("decode-ms-per-sequence", "0.03", "What each decoding sequence adds to a step, milliseconds."),
+    number("decode-ms-per-1k-kv", "0.02", "What each 1000 tokens of context of the decoding sequences add to a step, milliseconds."),
+    number("step-jitter", "0.02", "Random spread of step times: standard deviation relative to the step, drawn by the seed."),
+    count("max-batch", "256", "Most sequences that one worker holds at once, prefilling and decoding."),
+    count("max-batched-tokens", "2048", "Most tokens of one step of one worker (the budget of chunked prefill)."),
+    count("kv-tokens", "131072", "KV cache of one worker, in tokens."),
+    count("kv-block", "16", "Tokens of one block of the KV cache."),
+    number("kv-transfer-ms", "5.0", "Fixed time of one transfer of KV cache from prefill to decode, milliseconds."),
+    number("kv-transfer-ms-per-1k", "5.0", "What each 1000 prompt tokens add to a transfer, milliseconds."),
+    number("server-ms", "1.0", "What HTTP server and tokenizer take before the engine sees a request, milliseconds."),
+    number("router-ms", "2.0", "What the router in front of aggregated and disaggregated engines adds to that, milliseconds."),
+    count("max-queue", "4096", "Most requests that wait for a worker; one more is answered 503."),
+    count("max-model-len", "32768", "Most tokens of a prompt and its output together; more is answered 400."),
+    whole("chat-template-tokens", "8", "Tokens that the chat template adds to the words of the messages."),
+    count("default-output-tokens", "256", "Output tokens of a request that does not say how many it wants at most."),
+    number("startup-ms", "0.0", "Time after its start during which the server has no model yet, milliseconds."),
+    number("time-scale", "1.0", "Factor on every simulated duration: 1 is real time, 0.1 runs ten times as fast."),
+    whole("seed", "0", "Fixes everything random: output lengths and the spread of step times."),
+    key("prefix-cache", Shape::Bool, "true", "Whether workers keep the KV cache of prompts they have seen."),
+    free(
+        "fixed",
+        Shape::Table(&[
+            required("ttft-ms", MILLIS, "From a request's arrival to its first token, milliseconds."),
+            required("itl-ms", MILLIS, "Between two tokens of a request, milliseconds."),
+        ]),
+        "Fixed times instead of the engine's model: each request is timed on its own, nothing queues.",
+    ),
+    free(
+        "faults",
+        Shape::List { of: &Shape::Table(FAULT), min: 1, unique: false },
+        "What goes wrong on purpose, to see what a benchmark makes of it.",
+    ),
 ];
 
 /// The target that starts the embedded engine.
@@ -135,19 +188,27 @@ impl TargetKind for Simulated {
         KEYS
     }
 
-    fn check(&self, _plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
+    fn check(&self, plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
         let values = &deployment.values;
+        let place = |key: &str| values.span(key).or(deployment.span.as_ref()).cloned();
+        match serde_json::from_value::<SimConfig>(config(plan, deployment)) {
+            Ok(config) => {
+                for problem in config.problems() {
+                    problems.push(Diagnostic::error(problem.to_string()).at(place(problem.key)));
+                }
+            }
+            Err(error) => problems.push(Diagnostic::error(format!("the engine does not take this: {error}")).at(place(""))),
+        }
         let disaggregated = values.json.get("engine").and_then(Value::as_str) == Some("disaggregated");
         let (wrong, help): (&[&str], _) = if disaggregated {
             (&["replicas"], "a disaggregated engine has `prefill-replicas` and `decode-replicas`")
         } else {
             let transfer = "only `engine = \"disaggregated\"` has separate prefill and decode";
-            (&["prefill-replicas", "decode-replicas", "kv-transfer-ms", "kv-transfer-ms-per-token"], transfer)
+            (&["prefill-replicas", "decode-replicas", "kv-transfer-ms", "kv-transfer-ms-per-1k"], transfer)
         };
-        for key in wrong.iter().filter(|key| values.json.contains_key(**key)) {
-            let place = values.span(key).or(deployment.span.as_ref()).cloned();
+        for key in wrong.iter().filter(|key| values.spans.contains_key(**key)) {
             let message = format!("`{key}` has no meaning for this engine");
-            problems.push(Diagnostic::error(message).at(place).help(help));
+            problems.push(Diagnostic::error(message).at(place(key)).help(help));
         }
     }
 
@@ -248,23 +309,38 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_defaults_are_those_of_the_engine() {
+        let defaults = KEYS.iter().filter_map(|key| {
+            let table: toml::Table = format!("value = {}", key.default?).parse().unwrap();
+            Some((key.name.to_owned(), serde_json::to_value(&table["value"]).unwrap()))
+        });
+        let given: SimConfig = serde_json::from_value(defaults.collect::<Map<_, _>>().into()).unwrap();
+        assert_eq!(given, SimConfig::default());
+        let known = serde_json::to_value(SimConfig::default()).unwrap();
+        let known: Vec<_> = known.as_object().unwrap().keys().filter(|key| *key != "model").collect();
+        assert!(known.iter().all(|name| KEYS.iter().any(|key| key.name == **name)), "{known:?}");
+        assert_eq!(known.len(), KEYS.len());
+    }
+
+    #[test]
     fn gpus_are_the_replicas_and_parameters_of_another_engine_are_refused() {
         let target = Simulated::new();
-        for (keys, gpus, refused) in [
-            (json!({"engine": "vanilla"}), 1.0, ""),
-            (json!({"engine": "aggregated", "replicas": 3}), 3.0, ""),
-            (json!({"engine": "disaggregated", "prefill-replicas": 2}), 3.0, ""),
-            (json!({"engine": "disaggregated", "replicas": 2}), 2.0, "`replicas` has no meaning"),
-            (json!({"engine": "vanilla", "kv-transfer-ms": 2}), 1.0, "`kv-transfer-ms` has no meaning"),
+        for (keys, gpus, written, refused) in [
+            (json!({"engine": "vanilla"}), 1.0, "", ""),
+            (json!({"engine": "aggregated", "replicas": 3}), 3.0, "replicas", ""),
+            (json!({"engine": "disaggregated", "prefill-replicas": 2}), 3.0, "prefill-replicas", ""),
+            (json!({"engine": "disaggregated", "replicas": 2}), 2.0, "replicas", "`replicas` has no meaning"),
+            (json!({"engine": "vanilla", "kv-transfer-ms": 2}), 1.0, "kv-transfer-ms", "has no meaning"),
+            (json!({"engine": "vanilla", "decode-step-ms": 0}), 1.0, "decode-step-ms", "must be from 0.01"),
         ] {
-            live_and(keys, |live| {
-                let mut problems = Problems::default();
-                target.check(live.plan, live.deployment, &mut problems);
-                let said = problems.render(&SourceMap::default(), false);
-                assert_eq!(said.is_empty(), refused.is_empty(), "{said}");
-                assert!(said.contains(refused), "{said}");
-                assert_eq!(target.gpus(live.plan, live.deployment), Some(gpus));
-            });
+            let deployment = fixtures::with_places(fixtures::deployment(keys), written, &[(written, written)]);
+            let plan = fixtures::plan(Path::new("/plans"));
+            let mut problems = Problems::default();
+            target.check(&plan, &deployment, &mut problems);
+            let said = problems.render(&SourceMap::default(), false);
+            assert_eq!(said.is_empty(), refused.is_empty(), "{said}");
+            assert!(said.contains(refused), "{said}");
+            assert_eq!(target.gpus(&plan, &deployment), Some(gpus));
         }
     }
 }

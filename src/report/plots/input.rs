@@ -1,7 +1,7 @@
 //! What pictures are made of, and what stands in the way of one.
 
 use crate::base::Name;
-use crate::measure::{Formula, Level, PointMeta, PointSummary, RequestRecord, metric};
+use crate::measure::{Bound, Formula, Level, PointMeta, PointSummary, RequestRecord, metric};
 
 /// Gets the records of a point; `None` when they are not kept.
 pub type Records<'a> = dyn Fn(&PointMeta) -> Option<Vec<RequestRecord>> + 'a;
@@ -27,18 +27,7 @@ pub struct PlotInput<'a> {
     /// The records behind them.
     pub records: &'a Records<'a>,
     /// Bounds that are drawn where their metric is.
-    pub objectives: &'a [PlotObjective],
-}
-
-/// One bound on a metric.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlotObjective {
-    /// The metric's id.
-    pub metric: String,
-    /// `mean`, `p50`, ...; of no matter for metrics of the whole point.
-    pub statistic: String,
-    /// The bound, in the metric's unit.
-    pub bound: f64,
+    pub objectives: &'a [Bound],
 }
 
 /// Why a picture cannot be drawn from these data.
@@ -129,7 +118,7 @@ impl PlotInput<'_> {
     }
 
     /// Bounds on that number.
-    pub(super) fn bounds(&self, quantity: &Quantity) -> impl Iterator<Item = &PlotObjective> {
+    pub(super) fn bounds(&self, quantity: &Quantity) -> impl Iterator<Item = &Bound> {
         self.objectives.iter().filter(|objective| {
             metric(&objective.metric).is_some_and(|row| row.id == quantity.metric)
                 && (quantity.is_of_point() || objective.statistic == quantity.statistic)

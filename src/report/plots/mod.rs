@@ -32,6 +32,6 @@ mod tests;
 
 pub use custom::{CustomPlot, Scale};
 pub use draw::{Drawn, Picture, Rendered, draw, draw_all, render};
-pub use input::{Missing, PlotInput, PlotObjective, Records};
+pub use input::{Missing, PlotInput, Records};
 pub use series::Group;
 pub use table::{PLOTS, PlotRow};

@@ -2,7 +2,8 @@
 
 use super::axis::{self, Axis};
 use super::frame::{self, Entry, Page, Panel};
-use super::input::{Missing, PlotInput, PlotObjective, Quantity};
+use super::input::{Missing, PlotInput, Quantity};
+use crate::measure::Bound;
 use super::labels::{self, End, Obstacles};
 use super::scene::{At, Scene};
 use super::series::{Gathered, Group, Mark, PanelData, Series, Wanted, gather};
@@ -172,7 +173,7 @@ fn bound_is_near(gathered: &Gathered, on_x: bool, bound: f64) -> bool {
     (0.0..=largest * 2.0).contains(&bound)
 }
 
-fn bound_words(quantity: &Quantity, objective: &PlotObjective) -> String {
+fn bound_words(quantity: &Quantity, objective: &Bound) -> String {
     let row = metric(&quantity.metric);
     let sign = match row.map(|row| row.better) {
         Some(Better::Higher) => "at least",

@@ -57,22 +57,8 @@ impl Dispatcher {
             Standing::NotChosen => (kept_word(&record.phase), Some("not chosen".to_owned())),
             Standing::NotReached => (kept_word(&record.phase), Some("not reached".to_owned())),
         };
-        let (output, invalid) = match &record.phase {
-            Phase::Succeeded(success) => (Some(success.outcome.output.clone()), success.outcome.invalid.clone()),
-            Phase::Never
-            | Phase::Started
-            | Phase::Failed(_)
-            | Phase::Interrupted(_)
-            | Phase::Skipped(_)
-            | Phase::Voided(_) => (None, Vec::new()),
-        };
-        let reason = reason.or_else(|| match &record.phase {
-            Phase::Failed(failure) => Some(failure.message.clone()),
-            Phase::Interrupted(reason) | Phase::Skipped(reason) | Phase::Voided(reason) => Some(reason.clone()),
-            Phase::Succeeded(success) => success.outcome.invalid.first().map(|invalid| invalid.reason.clone()),
-            Phase::Never | Phase::Started => None,
-        });
-        StepReport { address, state: state.to_owned(), reason, attempt: record.attempts, output, invalid }
+        let report = record.report(&address);
+        StepReport { state: state.to_owned(), reason: reason.or(report.reason), ..report }
     }
 
     fn outstanding(&self) -> Vec<Address> {

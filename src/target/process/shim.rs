@@ -29,6 +29,16 @@ pub enum HoldError {
     },
 }
 
+impl HoldError {
+    /// Whether nothing was started because nobody wanted it any more.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Abandoned => true,
+            Self::NoCommand | Self::Exec { .. } => false,
+        }
+    }
+}
+
 /// The hidden subcommand `hold`: waits for `go` on stdin, then becomes `argv`. It comes back only when it could not.
 pub fn hold(argv: &[OsString]) -> HoldError {
     let mut line = String::new();

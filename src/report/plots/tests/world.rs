@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::super::{PlotInput, PlotObjective};
+use super::super::PlotInput;
+use crate::measure::Bound;
 use crate::base::{Name, Timestamp};
 use crate::measure::{
     Breach, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
@@ -18,7 +19,7 @@ pub(super) struct World {
     pub(super) simulated: bool,
     pub(super) deployments: Vec<Name>,
     pub(super) points: Vec<PointSummary>,
-    pub(super) objectives: Vec<PlotObjective>,
+    pub(super) objectives: Vec<Bound>,
     pub(super) keep_records: bool,
     /// Times are multiplied by this at the highest levels: huge ranges.
     pub(super) blow_up: f64,
@@ -111,7 +112,7 @@ impl World {
     }
 
     pub(super) fn objective(&mut self, metric: &str, statistic: &str, bound: f64) {
-        self.objectives.push(PlotObjective { metric: metric.to_owned(), statistic: statistic.to_owned(), bound });
+        self.objectives.push(Bound { metric: metric.to_owned(), statistic: statistic.to_owned(), bound });
     }
 
     pub(super) fn with_input<T>(&self, use_it: impl FnOnce(&PlotInput<'_>) -> T) -> T {

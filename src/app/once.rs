@@ -1,0 +1,237 @@
+//! `dynbench load URL`: one level, once, without a plan and without a run. The same generator, the same metrics.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::error::AppError;
+use crate::base::Name;
+use crate::load::{
+    self, Api, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer, Prompts, RequestShape,
+    Ruler,
+};
+use crate::measure::{Formula, Level, METRICS, PointData, PointMeta, PointSummary, RequestRecord, ValidityRules, judge};
+
+/// Limit for a single question outside of the measurement.
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// What to send, and where.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Base URL.
+    pub url: String,
+    /// Environment variable that holds the API key.
+    pub api_key_env: Option<String>,
+    /// The model; `None`: the only one that is listed.
+    pub model: Option<String>,
+    /// Concurrent requests.
+    pub concurrency: u32,
+    /// Requests to measure; `None`: the larger of 10 x concurrency and 400.
+    pub requests: Option<u64>,
+    /// The level ends after this time even if requests are left.
+    pub duration: Duration,
+    /// Prompt tokens, mean.
+    pub isl: u32,
+    /// Prompt tokens, standard deviation.
+    pub isl_std: f64,
+    /// Output tokens.
+    pub osl: u32,
+    /// A local tokenizer.
+    pub tokenizer: Option<PathBuf>,
+    /// `/v1/completions` instead of chat.
+    pub completions: bool,
+    /// Seed of prompts and lengths.
+    pub seed: u64,
+    /// Requests before, not measured; `None`: 2 x concurrency.
+    pub warm_up: Option<u64>,
+    /// Different at every call.
+    pub nonce: String,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All numbers.
+    pub summary: PointSummary,
+    /// Every request.
+    pub records: Vec<RequestRecord>,
+    /// Why the level must count as failed.
+    pub failed: Option<String>,
+}
+
+impl Loaded {
+    /// Every metric by its short name: of a per-request metric `mean`, `p50`, `p90`, `p99` (in milliseconds where it is
+    /// a time; `null` where there are too few requests for it), of others their value.
+    pub fn to_json(&self) -> Value {
+        let summary = &self.summary;
+        let mut out = Map::new();
+        for metric in METRICS {
+            let value = match metric.formula {
+                Formula::PerRequest(_) => summary.distributions.get(metric.id).map(|found| {
+                    json!({
+                        "mean": found.mean,
+                        "p50": found.trusted_percentile(50),
+                        "p90": found.trusted_percentile(90),
+                        "p99": found.trusted_percentile(99),
+                        "min": found.min,
+                        "max": found.max,
+                        "std": found.std,
+                        "n": found.n,
+                        "unit": metric.unit,
+                    })
+                }),
+                Formula::PerPoint(_) => summary.values.get(metric.id).map(|value| json!(value)),
+            };
+            out.insert(metric.short.to_owned(), value.unwrap_or(Value::Null));
+        }
+        out.insert("model".to_owned(), json!(summary.meta.model));
+        out.insert("concurrency".to_owned(), json!(summary.meta.level.value()));
+        out.insert("duration_s".to_owned(), json!(summary.duration_s));
+        out.insert("requests".to_owned(), json!(summary.counts));
+        out.insert("failures".to_owned(), json!(summary.failures));
+        out.insert("isl_method".to_owned(), json!(summary.meta.isl_method));
+        out.insert("invalid".to_owned(), json!(summary.invalid));
+        out.insert("generator".to_owned(), json!(summary.health));
+        Value::Object(out)
+    }
+}
+
+/// Measures one level.
+///
+/// # Errors
+/// When the server is not there, does not list the model, or refuses every request; when the tokenizer is none.
+pub async fn load_once(
+    options: &LoadOptions,
+    cancel: &CancellationToken,
+    progress: Arc<LiveProgress>,
+) -> Result<Loaded, AppError> {
+    let endpoint = endpoint(options)?;
+    let model = model(options, &endpoint).await?;
+    let shape = RequestShape {
+        api: if options.completions { Api::Completions } else { Api::Chat },
+        model: model.clone(),
+        temperature: None,
+        extra: Map::new(),
+    };
+    let capabilities = load::canary(&endpoint, &shape, QUESTION).await?.capabilities;
+    let ruler = match &options.tokenizer {
+        Some(path) => {
+            let tokenizer = LocalTokenizer::open(path)?;
+            let text = format!("A {}", options.nonce);
+            let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
+            let overhead =
+                load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, QUESTION).await?;
+            Ruler::Tokenizer { tokenizer: Arc::new(tokenizer), overhead }
+        }
+        None => load::calibrate(&endpoint, &shape, &capabilities, &options.nonce, QUESTION)
+            .await?
+            .map_or(Ruler::Words, Ruler::Calibrated),
+    };
+    let ruler = Arc::new(ruler);
+    let prompts = |level: String| {
+        Arc::new(Prompts {
+            asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
+            lengths: Lengths {
+                isl: options.isl,
+                isl_std: options.isl_std,
+                osl: options.osl,
+                osl_std: 0.0,
+            },
+            ruler: Arc::clone(&ruler),
+            shape: shape.clone(),
+            capabilities,
+        })
+    };
+    let concurrency = options.concurrency;
+    let warm_up = options.warm_up.unwrap_or(2 * u64::from(concurrency));
+    if warm_up > 0 {
+        let spec = LevelSpec::new(concurrency, warm_up, options.duration);
+        load::warm_up(&spec, &endpoint, prompts("warm-up".to_owned()), cancel, Arc::default()).await?;
+    }
+    let requests = options.requests.unwrap_or_else(|| (10 * u64::from(concurrency)).max(400));
+    let spec = LevelSpec::new(concurrency, requests, options.duration);
+    let level = Level::Concurrency(concurrency);
+    let run = load::run_closed(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
+    Ok(loaded(options, &endpoint, &ruler, model, level, run))
+}
+
+fn endpoint(options: &LoadOptions) -> Result<Endpoint, AppError> {
+    let key = |name: &String| {
+        std::env::var(name).map_err(|_| AppError::usage(format!("the environment variable {name} is not set (or not UTF-8)")))
+    };
+    Ok(Endpoint::new(&EndpointSpec {
+        url: options.url.clone(),
+        headers: Vec::new(),
+        api_key: options.api_key_env.as_ref().map(key).transpose()?,
+        ca_file: None,
+    })?)
+}
+
+async fn model(options: &LoadOptions, endpoint: &Endpoint) -> Result<String, AppError> {
+    if let Some(model) = &options.model {
+        load::check_model(endpoint, model, QUESTION).await?;
+        return Ok(model.clone());
+    }
+    let listed = load::models(endpoint, QUESTION).await?;
+    match listed.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(AppError::usage(format!("{} lists no model", endpoint.url()))),
+        several => Err(AppError::Usage {
+            message: format!("{} lists {} models: {}", endpoint.url(), several.len(), several.join(", ")),
+            help: Some("choose one with --model".to_owned()),
+        }),
+    }
+}
+
+fn loaded(
+    options: &LoadOptions,
+    endpoint: &Endpoint,
+    ruler: &Ruler,
+    model: String,
+    level: Level,
+    run: LevelRun,
+) -> Loaded {
+    let name = |text| Name::new(text).expect("a literal that is fit for a name");
+    let data = PointData {
+        meta: PointMeta {
+            deployment: name("url"),
+            workload: name("default"),
+            level,
+            repeat: 1,
+            attempt: 1,
+            run: options.nonce.clone(),
+            origin: run.origin,
+            model,
+            url: endpoint.url().to_owned(),
+            api: if options.completions { "completions" } else { "chat" }.to_owned(),
+            simulated: false,
+            transport: "direct".to_owned(),
+            gpus: None,
+            isl: f64::from(options.isl),
+            isl_std: options.isl_std,
+            osl: f64::from(options.osl),
+            osl_std: 0.0,
+            template_overhead: ruler.overhead(),
+            isl_method: ruler.method().to_owned(),
+            seed: options.seed,
+            incarnation: String::new(),
+        },
+        records: run.records,
+        health: run.health,
+        extra: BTreeMap::new(),
+    };
+    let mut summary = PointSummary::of(&data);
+    let rules = ValidityRules {
+        isl_tolerance: 0.02,
+        osl_tolerance: 0.02,
+        max_error_share: 0.01,
+        counters: false,
+        send_lag_ms: 1.0,
+    };
+    summary.invalid = judge(&summary, &rules);
+    Loaded { summary, records: data.records, failed: run.failed }
+}

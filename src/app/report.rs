@@ -1,0 +1,160 @@
+//! `dynbench report`: summary and pictures of a run again, from its data.
+
+use std::path::{Path, PathBuf};
+
+use super::apply::RESULTS;
+use super::error::AppError;
+use crate::plan::Plan;
+use crate::report::plots::{CustomPlot, Drawn, Group, PLOTS, Picture, Scale};
+use crate::report::{RunResults, read_info, summary_text, write_run_results, write_summary};
+use crate::run::{RunLayout, find_run, frozen_of, read_state};
+use crate::steps::{self, Notes};
+
+/// What to write, and where.
+#[derive(Debug, Clone, Default)]
+pub struct ReportOptions {
+    /// The run: its folder, its id or the start of it, or `latest`.
+    pub run: String,
+    /// Only these built-in plots; empty: all, and the plan's own.
+    pub plots: Vec<String>,
+    /// Plots of the command line: `x=METRIC,y=METRIC[,statistic=...][,scale=...][,title=...]`.
+    pub draw: Vec<String>,
+    /// Folder to write to instead of the run's own.
+    pub out: Option<PathBuf>,
+}
+
+/// One picture: where it is, or why it is not.
+#[derive(Debug, Clone)]
+pub enum Drawing {
+    /// PNG and SVG.
+    Files(Vec<PathBuf>),
+    /// Why it was left out.
+    LeftOut(String),
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Reported {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The text of SUMMARY.txt.
+    pub summary: String,
+    /// Pictures by id.
+    pub drawings: Vec<(String, Drawing)>,
+    /// All points.
+    pub results: RunResults,
+}
+
+/// Writes SUMMARY.txt, results.json, results.csv and pictures.
+///
+/// # Errors
+/// When there is no such run or plot, its data cannot be read, or a file cannot be written.
+pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
+    let run = find_run(Path::new(RESULTS), None, &options.run)?;
+    let layout = RunLayout::new(&run);
+    let state = read_state(&layout)?;
+    let (plan, frozen_steps) = frozen_of(&run)?;
+    let results = read(&run, &plan, &state.reports(&frozen_steps), state.run())?;
+    let dir = options.out.clone().unwrap_or_else(|| run.clone());
+    crate::base::create_dir(&dir)?;
+    let (drawn, pictures_dir) = (custom_plots(options, &plan)?, dir.join("plots"));
+    let pictures = pictures(options, &drawn)?;
+    write_run_results(&dir, &results)?;
+    write_summary(&dir, &results)?;
+    let drawings = steps::draw(&results, &pictures, &pictures_dir)?.into_iter().map(|drawn| match drawn {
+        Drawn::Files { id, files } => (id, Drawing::Files(files.to_vec())),
+        Drawn::LeftOut { id, why } => (id, Drawing::LeftOut(why.to_string())),
+    });
+    Ok(Reported { drawings: drawings.collect(), summary: summary_text(&results), dir, results })
+}
+
+fn read(run: &Path, plan: &Plan, states: &[crate::run::StepReport], id: &str) -> Result<RunResults, AppError> {
+    let notes = Notes::of(plan, states);
+    // When the run began is in its own results, if it got so far.
+    let started = read_info(run).map(|info| info.started).ok();
+    let info = steps::run_info(plan, id, started.unwrap_or(crate::base::Timestamp(0)), notes);
+    let mut results = steps::with_plan(run, plan, info)?;
+    if started.is_none() {
+        results.info.started =
+            results.points.iter().map(|point| point.summary.meta.origin).min().unwrap_or(crate::base::Timestamp(0));
+    }
+    Ok(results)
+}
+
+/// The plan's own plots (unless built-in ones were chosen) and those of the command line.
+fn custom_plots(options: &ReportOptions, plan: &Plan) -> Result<Vec<CustomPlot>, AppError> {
+    let mut plots = if options.plots.is_empty() { steps::plot_settings(plan) } else { Vec::new() };
+    for (number, spec) in options.draw.iter().enumerate() {
+        plots.push(parse(spec, number)?);
+    }
+    Ok(plots)
+}
+
+fn pictures<'a>(options: &'a ReportOptions, custom: &'a [CustomPlot]) -> Result<Vec<Picture<'a>>, AppError> {
+    let mut pictures = Vec::new();
+    for id in &options.plots {
+        let known = PLOTS.iter().map(|row| row.id);
+        if !known.clone().any(|known| known == id) {
+            let near = crate::base::nearest(id, known.clone()).map(|near| format!("did you mean `{near}`?"));
+            let all = known.collect::<Vec<_>>().join(", ");
+            return Err(AppError::Usage {
+                message: format!("there is no plot `{id}`"),
+                help: near.or(Some(format!("known are {all}"))),
+            });
+        }
+        pictures.push(Picture::BuiltIn(id));
+    }
+    if options.plots.is_empty() && options.draw.is_empty() {
+        pictures.extend(Picture::all());
+    }
+    pictures.extend(custom.iter().map(Picture::Custom));
+    Ok(pictures)
+}
+
+/// Reads `x=METRIC,y=METRIC,statistic=p50,...`.
+fn parse(spec: &str, number: usize) -> Result<CustomPlot, AppError> {
+    const FORM: &str = "write x=METRIC,y=METRIC and if wanted statistic=p50, group=deployment|workload, \
+                        scale=linear|log-x|log-y|log, filter=NAME, title=TEXT";
+    let wrong = |message: String| AppError::Usage { message, help: Some(FORM.to_owned()) };
+    let mut plot = CustomPlot {
+        id: format!("drawn-{}", number + 1),
+        x: String::new(),
+        y: String::new(),
+        statistic: "mean".to_owned(),
+        group: Group::Deployment,
+        scale: Scale::Linear,
+        filter: Vec::new(),
+        title: String::new(),
+    };
+    for part in spec.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` is no KEY=VALUE")))?;
+        match key.trim() {
+            "x" => plot.x = quantity(value)?,
+            "y" => plot.y = quantity(value)?,
+            "statistic" => value.clone_into(&mut plot.statistic),
+            "group" => plot.group = Group::parse(value).ok_or_else(|| wrong(format!("there is no group `{value}`")))?,
+            "scale" => plot.scale = Scale::parse(value).ok_or_else(|| wrong(format!("there is no scale `{value}`")))?,
+            "filter" => plot.filter.push(value.to_owned()),
+            "title" => value.clone_into(&mut plot.title),
+            other => return Err(wrong(format!("a plot has no `{other}`"))),
+        }
+    }
+    if plot.x.is_empty() || plot.y.is_empty() {
+        return Err(wrong(format!("`{spec}` names no x and y")));
+    }
+    Ok(plot)
+}
+
+fn quantity(name: &str) -> Result<String, AppError> {
+    if name == "concurrency" || name.starts_with("hook.") {
+        return Ok(name.to_owned());
+    }
+    if let Some(metric) = crate::measure::metric(name) {
+        return Ok(metric.id.to_owned());
+    }
+    let near = crate::base::nearest(name, crate::measure::METRICS.iter().map(|metric| metric.id));
+    Err(AppError::Usage {
+        message: format!("there is no metric `{name}`"),
+        help: near.map(|near| format!("did you mean `{near}`?")),
+    })
+}

@@ -1,0 +1,380 @@
+//! The command line as it is typed. Nothing is decided here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Benchmarks LLM serving deployments from one plan file, and goes on after any failure.
+///
+/// One TOML plan declares deployments (simulated, local processes, URLs, Kubernetes manifests), the traffic and the
+/// levels. `apply` deploys each, sweeps it, tears it down, and writes SUMMARY.txt, plots/ and the data of every level
+/// to results/<plan>/<run>/.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dynbench",
+    version,
+    after_help = "\
+Start here:
+  dynbench init plan.toml                 write a commented plan
+  dynbench check plan.toml                find every mistake in it
+  dynbench plan plan.toml                 show what would be done, how long it takes, what it costs
+  dynbench apply plan.toml                do it
+  dynbench apply plan.toml --resume       go on after a failure, measuring nothing twice
+
+Exit codes:
+  0 done   2 usage or invalid plan   3 failed or invalid steps   4 objective missed   5 others outstanding
+  6 resources leaked   7 preflight failed   8 locked by another dynbench   9 resume refused   10 `plan --exit-code`: work left
+  11 journal or results cannot be written   70 a bug of dynbench   130/143 interrupted"
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a commented plan to start from
+    Init(Init),
+    /// Find every mistake in plans, all at once
+    Check(Check),
+    /// Show every resolved value, every step with what it will do and why, and what it will cost
+    Plan(PlanArguments),
+    /// Write what would be started (manifests, commands) to a folder
+    Render(Render),
+    /// Print the steps and what each needs, for Graphviz or Mermaid
+    Graph(Graph),
+    /// Run a plan, or go on with a run
+    Apply(Apply),
+    /// Write summary and plots of a run again, from its data
+    Report(Report),
+    /// Say field by field why a step would or would not run again
+    Explain(Explain),
+    /// List, show, check and move runs
+    #[command(subcommand)]
+    Runs(Runs),
+    /// End whatever an interrupted run left behind
+    Cleanup(Cleanup),
+    /// Serve the embedded engine alone
+    Simulate(Simulate),
+    /// Load one URL once, without a plan
+    Load(Load),
+    /// Print the JSON Schema of plans
+    Schema,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The built-in templates
+    #[command(subcommand)]
+    Templates(Templates),
+    /// Wait for a line on stdin, then become another program (how processes are started without ever losing one)
+    #[command(hide = true)]
+    Hold {
+        /// Program and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write it; never overwrites
+    #[arg(default_value = "plan.toml")]
+    pub(super) path: PathBuf,
+    /// What the deployments are
+    #[arg(long, value_enum, default_value_t = InitTarget::Simulated)]
+    pub(super) target: InitTarget,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum InitTarget {
+    Simulated,
+    Process,
+    Endpoint,
+    Kubernetes,
+}
+
+/// A plan and what may be changed about it from the command line.
+#[derive(Debug, Args)]
+pub(super) struct PlanFile {
+    /// The plan file
+    pub(super) plan: PathBuf,
+    /// Replace a value of the plan, such as `workload.isl=400` or `policy.retries=0`; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) sets: Vec<String>,
+    /// Replace `target.namespace`
+    #[arg(long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The plan files
+    #[arg(required = true)]
+    pub(super) plans: Vec<PathBuf>,
+    /// Print the problems as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    #[command(flatten)]
+    pub(super) file: PlanFile,
+    /// Print it as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Exit with 10 if there is work left, 0 if not
+    #[arg(long)]
+    pub(super) exit_code: bool,
+    /// The run's own folder, as for `apply`
+    #[arg(long, value_name = "DIR")]
+    pub(super) output_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Render {
+    #[command(flatten)]
+    pub(super) file: PlanFile,
+    /// The folder to write to
+    #[arg(long, short, value_name = "DIR")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Graph {
+    #[command(flatten)]
+    pub(super) file: PlanFile,
+    /// The language to print
+    #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+    pub(super) format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// Graphviz
+    Dot,
+    /// Mermaid
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("edits").args(["frozen", "accept_changes", "new"]))]
+pub(super) struct Apply {
+    #[command(flatten)]
+    pub(super) file: PlanFile,
+    /// Go on with the newest run of this plan; starts one if there is none
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// With --resume: ignore edits of the plan since the run started
+    #[arg(long)]
+    pub(super) frozen: bool,
+    /// With --resume: measure again what edits of the plan made invalid; old results are kept aside
+    #[arg(long)]
+    pub(super) accept_changes: bool,
+    /// Start a new run, whatever became of earlier ones
+    #[arg(long)]
+    pub(super) new: bool,
+    /// The run's own folder, instead of results/<plan>/<run>/
+    #[arg(long, value_name = "DIR")]
+    pub(super) output_dir: Option<PathBuf>,
+    /// Only steps whose address matches (`agg`, `*/default/load/c64`), and what they need; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) only: Vec<String>,
+    /// Measure again steps whose address matches, even good ones; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) rerun: Vec<String>,
+    /// Stop after this step
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) until: Option<String>,
+    /// Leave deployments up at the end
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Write events as JSON lines to a file, or `-` for stdout
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) events: Option<PathBuf>,
+    /// Print notes and details of every step
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+    /// Print the outcome as JSON on stdout at the end
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// The run: its folder, its id or the start of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(super) run: String,
+    /// Only these built-in plots; repeatable (all that the data allow, if none is named)
+    #[arg(long = "plot", value_name = "ID")]
+    pub(super) plots: Vec<String>,
+    /// A plot of your own: `x=METRIC,y=METRIC[,statistic=p50][,scale=log-x][,title=...]`; repeatable
+    #[arg(long = "draw", value_name = "SPEC")]
+    pub(super) draw: Vec<String>,
+    /// Write to this folder instead of the run's own
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Print all numbers as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The step's address, such as `agg/default/load/c64`
+    pub(super) address: String,
+    /// The plan to compare with; without it only the run is shown
+    #[arg(long)]
+    pub(super) plan: Option<PathBuf>,
+    /// The run: its folder, its id or the start of it, or `latest`
+    #[arg(long, default_value = "latest")]
+    pub(super) run: String,
+    /// Print it as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Runs {
+    /// All runs below results/
+    List {
+        /// Print them as JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run, step by step
+    Show {
+        /// The run: its folder, its id or the start of it, or `latest`
+        #[arg(default_value = "latest")]
+        run: String,
+        /// Print it as JSON on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove old runs; never one that is running or has something left to clean up
+    Prune {
+        /// How many of each plan to keep
+        #[arg(long, default_value_t = 10)]
+        keep: usize,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Verify journal, checksums and published results of a run, and repair what is safe to repair
+    Fsck {
+        /// The run: its folder, its id or the start of it, or `latest`
+        #[arg(default_value = "latest")]
+        run: String,
+    },
+    /// Pack a run into one file, to go on with it elsewhere
+    Export {
+        /// The run: its folder, its id or the start of it, or `latest`
+        run: String,
+        /// The file to write (.tar.gz)
+        file: PathBuf,
+    },
+    /// Unpack a run that `export` packed
+    Import {
+        /// The file to read
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Cleanup {
+    /// The run: its folder, its id or the start of it, or `latest`; without it every run below results/
+    #[arg(long)]
+    pub(super) run: Option<String>,
+    /// Runs of this plan only
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub(super) plan: Option<PathBuf>,
+    /// Only say what would be ended
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// Which engine: aggregated (the default), disaggregated or vanilla
+    #[arg(long)]
+    pub(super) engine: Option<String>,
+    /// The port; 0 takes a free one
+    #[arg(long, default_value_t = 8000)]
+    pub(super) port: u16,
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: std::net::IpAddr,
+    /// The model id to serve
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// Engine parameters as JSON, the keys of the plan's `simulated` deployments
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Set one engine parameter, such as `replicas=2` or `fixed={"ttft-ms":100,"itl-ms":10}`; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) sets: Vec<String>,
+    /// Write what really happened to each request, by its x-request-id, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(super) truth: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Load {
+    /// Base URL, such as http://127.0.0.1:8000
+    pub(super) url: String,
+    /// Concurrent requests
+    #[arg(long, short, default_value_t = 1)]
+    pub(super) concurrency: u32,
+    /// Requests to measure; the larger of 10 x concurrency and 400 if not given
+    #[arg(long, short = 'n')]
+    pub(super) requests: Option<u64>,
+    /// Prompt tokens
+    #[arg(long, default_value_t = 200)]
+    pub(super) isl: u32,
+    /// Standard deviation of the prompt tokens
+    #[arg(long, default_value_t = 0.0)]
+    pub(super) isl_std: f64,
+    /// Output tokens
+    #[arg(long, default_value_t = 200)]
+    pub(super) osl: u32,
+    /// Stop after this time even if requests are left, such as 30s
+    #[arg(long, default_value = "180s")]
+    pub(super) duration: String,
+    /// The model; the only one that the server lists, if not given
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// A local tokenizer.json, for an exact ISL
+    #[arg(long, value_name = "FILE")]
+    pub(super) tokenizer: Option<PathBuf>,
+    /// Use /v1/completions instead of /v1/chat/completions
+    #[arg(long)]
+    pub(super) completions: bool,
+    /// The environment variable that holds the API key
+    #[arg(long, value_name = "NAME")]
+    pub(super) api_key_env: Option<String>,
+    /// Seed of prompts and lengths
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Requests sent before, not measured; 2 x concurrency if not given
+    #[arg(long)]
+    pub(super) warm_up: Option<u64>,
+    /// Write every request's record to this file as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(super) records: Option<PathBuf>,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Templates {
+    /// All of them, a line each
+    List,
+    /// One of them, with its variables
+    Show {
+        /// Its name
+        name: String,
+    },
+}

@@ -1,0 +1,122 @@
+//! `dynbench load URL`.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::args::Load;
+use super::{print, running};
+use crate::app::{self, AppError, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, Stop, StopLevel};
+use crate::base::{FileError, format_quantity, parse_duration};
+
+pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
+    let wrong = |what: &str| Err(AppError::usage(format!("{what} must be at least 1")));
+    match () {
+        () if arguments.concurrency == 0 => return wrong("--concurrency"),
+        () if arguments.requests == Some(0) => return wrong("--requests"),
+        () if arguments.isl == 0 => return wrong("--isl"),
+        () if arguments.osl == 0 => return wrong("--osl"),
+        () => {}
+    }
+    if !(0.0..=f64::from(arguments.isl)).contains(&arguments.isl_std) {
+        return Err(AppError::usage("--isl-std must be from 0 to --isl"));
+    }
+    let options = LoadOptions {
+        url: arguments.url.clone(),
+        api_key_env: arguments.api_key_env.clone(),
+        model: arguments.model.clone(),
+        concurrency: arguments.concurrency,
+        requests: arguments.requests,
+        duration: parse_duration(&arguments.duration)
+            .map_err(|reason| AppError::usage(format!("--duration {}: {reason}", arguments.duration)))?,
+        isl: arguments.isl,
+        isl_std: arguments.isl_std,
+        osl: arguments.osl,
+        tokenizer: arguments.tokenizer.clone(),
+        completions: arguments.completions,
+        seed: arguments.seed,
+        warm_up: arguments.warm_up,
+        nonce: app::nonce(),
+    };
+    let stop = Stop::default();
+    let cancel = CancellationToken::new();
+    let live = Arc::new(LiveProgress::default());
+    let loaded = running::runtime()?.block_on(async {
+        let _signals = app::listen_to_signals(stop.clone())
+            .map_err(|source| AppError::System { action: "listen to signals".to_owned(), source })?;
+        let mut loading = std::pin::pin!(app::load_once(&options, &cancel, Arc::clone(&live)));
+        let mut bar = bar(&options);
+        let mut looks = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tokio::select! {
+                loaded = &mut loading => break loaded,
+                () = stop.reached(StopLevel::Orderly), if !cancel.is_cancelled() => cancel.cancel(),
+                _ = looks.tick() => if let Some(bar) = &mut bar {
+                    bar.set_position(live.done.load(Ordering::Relaxed));
+                },
+            }
+        }
+    })?;
+    if let Some(path) = &arguments.records {
+        write_records(path, &loaded).map_err(|source| FileError::new("write", path, source))?;
+    }
+    if arguments.json {
+        print::json(&loaded.to_json());
+    } else {
+        print::out(&text(&loaded));
+    }
+    if let Some(failed) = &loaded.failed {
+        print::say(&format!("the level failed: {failed}"));
+    }
+    Ok(match stop.signal() {
+        Some(signal) => app::exit_code_of(signal),
+        None if loaded.failed.is_some() || !loaded.summary.is_valid() => ExitCode::FAILED,
+        None => ExitCode::DONE,
+    })
+}
+
+fn bar(options: &LoadOptions) -> Option<ProgressBar> {
+    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})").ok()?;
+    let total = options.requests.unwrap_or_else(|| (10 * u64::from(options.concurrency)).max(400));
+    io::stderr().is_terminal().then(|| ProgressBar::new(total).with_style(style))
+}
+
+fn write_records(path: &std::path::Path, loaded: &Loaded) -> io::Result<()> {
+    let mut file = io::BufWriter::new(std::fs::File::create(path)?);
+    for record in &loaded.records {
+        serde_json::to_writer(&mut file, record)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
+fn text(loaded: &Loaded) -> String {
+    let summary = &loaded.summary;
+    let counts = &summary.counts;
+    let mut out = format!(
+        "{} at {}, {} concurrent: {} ok, {} failed in {:.1} s\n\n{:<36} {:>10} {:>10} {:>10} {:>10}\n",
+        summary.meta.model, summary.meta.url, summary.meta.level.value(), counts.ok, counts.failed, summary.duration_s,
+        "", "mean", "p50", "p90", "p99"
+    );
+    let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format_quantity);
+    for metric in METRICS {
+        let name = format!("{} ({})", metric.title, metric.unit);
+        if let Some(found) = summary.distributions.get(metric.id) {
+            let p = |p| cell(found.trusted_percentile(p));
+            out.push_str(&format!("{name:<36} {:>10} {:>10} {:>10} {:>10}\n", cell(Some(found.mean)), p(50), p(90), p(99)));
+        } else if let Some(value) = summary.values.get(metric.id) {
+            out.push_str(&format!("{name:<36} {:>10}\n", cell(Some(*value))));
+        }
+    }
+    for failure in &summary.failures {
+        out.push_str(&format!("\nfailed: {} x {}, such as: {}\n", failure.count, failure.class, failure.example));
+    }
+    for breach in &summary.invalid {
+        out.push_str(&format!("\nnot valid: {}: {}\n", breach.rule, breach.reason));
+    }
+    out
+}

@@ -1,0 +1,236 @@
+//! `load`: one point. Incarnation, counters and hooks around a closed loop; its files are published if all went well.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::hooks::{self, Moment};
+use super::point::{self, Circumstances};
+use super::surroundings::{Surroundings, folder};
+use super::traffic::{self, Tuning, load_failure};
+use crate::base::format_quantity;
+use crate::load::{self, CounterSnapshot, LevelRun, LiveProgress};
+use crate::measure::{Breach, Level};
+use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
+use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::target::{Deployed, Ready};
+
+pub(super) const ROW: StepRow = StepRow {
+    kind: "load",
+    about: "measures one level",
+    class: StepClass::Measurement,
+    scope: Scope::Point,
+    version: 1,
+    needs: &[
+        NeedRule { kind: "warm-up", reach: Reach::Own, mode: NeedMode::Succeeded },
+        NeedRule { kind: "load", reach: Reach::Previous, mode: NeedMode::Ended },
+    ],
+    overlaps: false,
+};
+
+/// How often a running level is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(super) struct Load;
+
+impl StepAction for Load {
+    fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
+        Box::pin(async move {
+            let here = Surroundings::of(cx);
+            let spill = Spill::for_attempt(cx)?;
+            let measured = measure(&here, spill.path()).await;
+            drop(spill);
+            measured
+        })
+    }
+}
+
+/// Where raw responses wait for the end of the level; removed with the value.
+struct Spill {
+    path: Option<PathBuf>,
+}
+
+impl Spill {
+    fn for_attempt(cx: &StepContext) -> Result<Self, StepFailure> {
+        let exports = &cx.shared.plan.exports;
+        if !(exports.raw || exports.genai_perf) {
+            return Ok(Self { path: None });
+        }
+        let dir = cx.run_dir().join(".run/spill");
+        folder(&dir)?;
+        Ok(Self { path: Some(dir.join(format!("{}.{}", cx.spec.address.file_stem(), cx.attempt))) })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // It holds nothing that is not in the exports; one that cannot be removed is only litter.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOutcome, StepFailure> {
+    let cx = here.cx;
+    let workload = here.workload();
+    let Some(Level::Concurrency(concurrency)) = cx.spec.level else {
+        return Err(StepFailure::new(FailureKind::Lasting, "this step has no level"));
+    };
+    let deployed: Deployed = here.output("deploy").await?;
+    let ready: Ready = here.output("wait").await?;
+    let tuning: Tuning = here.output("warm-up").await?;
+    still_the_same(here, &deployed, &ready).await?;
+    hooks::run(cx, Moment::BeforeLevel, &ready.endpoint, None).await?;
+
+    let endpoint = traffic::endpoint(&ready.endpoint)?;
+    let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
+    let (isl_method, overhead) = (ruler.method(), ruler.overhead());
+    let level = Level::Concurrency(concurrency).to_string();
+    let prompts =
+        traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
+    let requests = workload.requests_at(concurrency);
+    let mut spec = traffic::level_spec(workload, concurrency, requests);
+    spec.spill = spill.map(Path::to_owned);
+
+    let before = counters(&ready).await;
+    let live = Arc::new(LiveProgress::default());
+    let running = load::run_closed(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
+    let run = watched(cx, "measuring", requests, &live, running).await.map_err(|error| load_failure(&error))?;
+    if cx.cancel.is_cancelled() {
+        return Err(StepFailure::new(FailureKind::Interrupted, "the level was interrupted; nothing of it is used"));
+    }
+    let checks = compared(&ready, &before, &run).await;
+    let mut breaches = Vec::new();
+    breaches.extend(run.failed.as_ref().map(|why| Breach {
+        rule: "failed".to_owned(),
+        reason: why.clone(),
+        momentary: true,
+    }));
+    breaches.extend(changed(here, &deployed, &ready).await);
+
+    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency };
+    let summary = point::finish(&circumstances, run, checks, breaches, spill).await?;
+    let invalid = summary.invalid.iter().map(|breach| Invalid {
+        rule: breach.rule.clone(),
+        reason: breach.reason.clone(),
+        momentary: breach.momentary,
+    });
+    let short = |metric: &str, statistic: &str| summary.number(metric, statistic);
+    Ok(StepOutcome {
+        output: json!({
+            "ok": summary.counts.ok,
+            "failed": summary.counts.failed,
+            "ttft-mean-ms": short("time-to-first-token", "mean"),
+            "itl-mean-ms": short("inter-token-latency", "mean"),
+            "tok-s": short("output-throughput", "value"),
+            "incarnation": summary.meta.incarnation,
+        }),
+        invalid: invalid.collect(),
+    })
+}
+
+/// Refuses to measure a deployment that is not the one that became ready.
+async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) -> Result<(), StepFailure> {
+    let now = here.target.incarnation(here.live(), deployed).await.map_err(|error| here.failure(error))?;
+    if now == ready.incarnation {
+        return Ok(());
+    }
+    Err(StepFailure::new(FailureKind::Lasting, format!("{} is not what became ready any more", here.deployment.name))
+        .details([format!("ready: {}", ready.incarnation), format!("now: {now}")])
+        .help("`dynbench apply --resume` deploys it anew and measures what is left"))
+}
+
+/// Why the point must not be used, if the deployment did not live through it.
+async fn changed(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) -> Option<Breach> {
+    let reason = match here.target.incarnation(here.live(), deployed).await {
+        Ok(now) if now == ready.incarnation => return None,
+        Ok(now) => format!("the deployment changed during the point: {} became {now}", ready.incarnation),
+        Err(error) => format!("the deployment did not live through the point: {error}"),
+    };
+    Some(Breach { rule: "restarted".to_owned(), reason, momentary: true })
+}
+
+/// The server's own counters, summed over all places that have them.
+async fn counters(ready: &Ready) -> CounterSnapshot {
+    let add = |sum: Option<f64>, more: Option<f64>| match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum + more),
+        (one, other) => one.or(other),
+    };
+    let mut sum = CounterSnapshot::default();
+    for endpoint in traffic::metrics_endpoints(&ready.endpoint).unwrap_or_default() {
+        // A server without /metrics is compared with nothing.
+        let found = load::scrape(&endpoint, Duration::from_secs(5)).await.unwrap_or_default();
+        sum.requests = add(sum.requests, found.requests);
+        sum.prompt_tokens = add(sum.prompt_tokens, found.prompt_tokens);
+        sum.output_tokens = add(sum.output_tokens, found.output_tokens);
+    }
+    sum
+}
+
+/// The growth of the server's counters beside our own counts. Some servers count a moment after the last byte: they
+/// are asked again until all is equal or two seconds have passed.
+async fn compared(ready: &Ready, before: &CounterSnapshot, run: &LevelRun) -> Vec<crate::measure::CounterCheck> {
+    let mut checks = Vec::new();
+    for _ in 0..10 {
+        let after = counters(ready).await;
+        checks = point::counter_checks(before, &after, &run.totals);
+        if checks.iter().all(|check| check.server == check.ours) {
+            break;
+        }
+        tokio::time::sleep(LOOK.min(Duration::from_millis(200))).await;
+    }
+    checks
+}
+
+/// Runs the generator and says how far it is.
+pub(super) async fn watched<T>(
+    cx: &StepContext,
+    doing: &str,
+    requests: u64,
+    live: &LiveProgress,
+    running: impl Future<Output = T>,
+) -> T {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut window = std::collections::VecDeque::from([(cx.shared.clock.elapsed(), 0)]);
+    let mut running = std::pin::pin!(running);
+    loop {
+        tokio::select! {
+            ended = &mut running => return ended,
+            _ = looks.tick() => {
+                let tokens = live.tokens.load(Ordering::Relaxed);
+                let now = cx.shared.clock.elapsed();
+                window.push_back((now, tokens));
+                if window.len() > 12 {
+                    window.pop_front();
+                }
+                let (since, then) = window.front().copied().unwrap_or_default();
+                let rate = (tokens - then) as f64 / (now.saturating_sub(since)).as_secs_f64().max(1e-3);
+                let count = live.ttft_count.load(Ordering::Relaxed);
+                let ttft = live.ttft_sum_us.load(Ordering::Relaxed) as f64 / 1000.0 / count.max(1) as f64;
+                let failed = live.failed.load(Ordering::Relaxed);
+                let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+                let figures = if count == 0 {
+                    format!("filling: {} requests", live.filled.load(Ordering::Relaxed))
+                } else {
+                    format!("{} tok/s, TTFT {} ms{failures}", format_quantity(rate), format_quantity(ttft))
+                };
+                cx.progress(Progress {
+                    doing: doing.to_owned(),
+                    done: live.done.load(Ordering::Relaxed),
+                    total: requests,
+                    figures,
+                });
+            }
+        }
+    }
+}

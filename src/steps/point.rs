@@ -1,0 +1,203 @@
+//! From a level's records to the files of its point, in the attempt's folder.
+
+use std::path::Path;
+
+use super::hooks::{self, Moment};
+use super::raw::SpilledResponses;
+use super::surroundings::Surroundings;
+use crate::base::digest_json;
+use crate::load::{CounterSnapshot, EndedBy, LevelRun, Totals};
+use crate::measure::{
+    Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge,
+};
+use crate::plan::{Api, Plan, Workload};
+use crate::report::{ExportInput, ExportSettings, write_exports, write_point};
+use crate::run::{FailureKind, StepFailure};
+use crate::target::Ready;
+
+/// What surrounded a level.
+pub(super) struct Circumstances<'a> {
+    pub(super) here: &'a Surroundings<'a>,
+    pub(super) workload: &'a Workload,
+    pub(super) ready: &'a Ready,
+    pub(super) isl_method: &'static str,
+    pub(super) overhead: Option<f64>,
+    pub(super) concurrency: u32,
+}
+
+/// Sums up, judges, asks the hook, writes all files of the point.
+pub(super) async fn finish(
+    around: &Circumstances<'_>,
+    run: LevelRun,
+    checks: Vec<CounterCheck>,
+    breaches: Vec<Breach>,
+    spill: Option<&Path>,
+) -> Result<PointSummary, StepFailure> {
+    let cx = around.here.cx;
+    let plan = &cx.shared.plan;
+    let ended_by = ended_by(run.ended_by).to_owned();
+    let mut data = PointData {
+        meta: meta(around, &run),
+        records: run.records,
+        health: run.health,
+        extra: std::collections::BTreeMap::new(),
+    };
+    let summarize = |data: &PointData| {
+        let mut summary = PointSummary::of(data);
+        summary.server_counters.clone_from(&checks);
+        summary.ended_by = Some(ended_by.clone());
+        summary.invalid = judge(&summary, &rules(plan));
+        summary.invalid.extend(breaches.iter().cloned());
+        summary
+    };
+    let mut summary = summarize(&data);
+    let printed = hooks::run(cx, Moment::AfterLevel, &around.ready.endpoint, Some(&summary)).await?;
+    if !printed.is_empty() {
+        data.extra = printed;
+        summary = summarize(&data);
+    }
+    let dir = cx.attempt_dir.clone();
+    let objectives = bounds(plan);
+    let settings = export_settings(around);
+    let wanted = plan.exports.genai_perf;
+    let keep_raw = plan.exports.raw;
+    let spill = spill.map(Path::to_owned);
+    let written = tokio::task::spawn_blocking(move || {
+        write_point(&dir, &data, &summary)?;
+        if wanted {
+            let raw = spill
+                .as_deref()
+                .map(|spill| SpilledResponses { spill, origin: data.meta.origin, keep_responses: keep_raw });
+            write_exports(
+                &dir,
+                &ExportInput {
+                    summary: &summary,
+                    records: &data.records,
+                    objectives: &objectives,
+                    settings: &settings,
+                    raw: raw.as_ref().map(|raw| raw as _),
+                },
+            )?;
+        }
+        Ok::<_, crate::report::ReportError>(summary)
+    });
+    match written.await {
+        Ok(Ok(summary)) => Ok(summary),
+        Ok(Err(error)) => Err(StepFailure::from_error(FailureKind::Storage, &error)),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
+    let (here, workload) = (around.here, around.workload);
+    let (cx, deployment) = (here.cx, here.deployment);
+    PointMeta {
+        deployment: deployment.name.clone(),
+        workload: workload.name.clone(),
+        level: Level::Concurrency(around.concurrency),
+        repeat: cx.spec.block,
+        attempt: cx.attempt,
+        run: cx.shared.id.clone(),
+        origin: run.origin,
+        model: around.ready.endpoint.model.clone(),
+        url: around.ready.endpoint.url.clone(),
+        api: match workload.request.api {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+        }
+        .to_owned(),
+        simulated: here.target.simulated(),
+        transport: here.target.transport().to_owned(),
+        gpus: deployment.gpus.or_else(|| here.target.gpus(&cx.shared.plan, deployment)),
+        isl: f64::from(workload.isl),
+        isl_std: workload.isl_std,
+        osl: f64::from(workload.osl),
+        osl_std: workload.osl_std,
+        template_overhead: around.overhead,
+        isl_method: around.isl_method.to_owned(),
+        seed: workload.seed,
+        incarnation: digest_json(&around.ready.incarnation).short().to_owned(),
+    }
+}
+
+fn ended_by(ended: EndedBy) -> &'static str {
+    match ended {
+        EndedBy::Count => "requests",
+        EndedBy::Time => "time",
+        EndedBy::Failures => "failures",
+        EndedBy::Cancelled => "interruption",
+        EndedBy::Storage => "full storage",
+    }
+}
+
+fn rules(plan: &Plan) -> ValidityRules {
+    ValidityRules {
+        isl_tolerance: plan.validity.isl_tolerance,
+        osl_tolerance: plan.validity.osl_tolerance,
+        max_error_share: plan.validity.max_error_share,
+        counters: plan.validity.counters,
+        send_lag_ms: plan.validity.send_lag_ms,
+    }
+}
+
+/// The plan's objectives in the words of `measure`.
+pub(super) fn bounds(plan: &Plan) -> Vec<Bound> {
+    let bound = |objective: &crate::plan::Objective| Bound {
+        metric: objective.metric.clone(),
+        statistic: objective.statistic.clone(),
+        bound: objective.bound,
+    };
+    plan.objectives.iter().map(bound).collect()
+}
+
+fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
+    let (workload, plan) = (around.workload, &around.here.cx.shared.plan);
+    let tokenizer = around.here.deployment.tokenizer.as_ref().or(plan.model.tokenizer.as_ref());
+    ExportSettings {
+        extra: workload.request.extra.clone(),
+        requests: workload.requests_at(around.concurrency),
+        warm_up_requests: workload.warm_up_requests,
+        tokenizer: tokenizer.map(|path| path.display().to_string()),
+        artifact_directory: crate::run::place(&around.here.cx.spec, plan.workloads.len() > 1).unwrap_or_default().display().to_string(),
+    }
+}
+
+/// The growth of each counter that the server has, beside ours. Nothing can be said once a request failed: the server
+/// may have counted it or not.
+pub(super) fn counter_checks(before: &CounterSnapshot, after: &CounterSnapshot, ours: &Totals) -> Vec<CounterCheck> {
+    if ours.other > 0 {
+        return Vec::new();
+    }
+    let growth = |before: Option<f64>, after: Option<f64>| Some((after? - before.unwrap_or(0.0)).max(0.0).round() as u64);
+    [
+        ("requests", growth(before.requests, after.requests), ours.ok),
+        ("prompt tokens", growth(before.prompt_tokens, after.prompt_tokens), ours.prompt_tokens),
+        ("output tokens", growth(before.output_tokens, after.output_tokens), ours.output_tokens),
+    ]
+    .into_iter()
+    .filter_map(|(what, server, ours)| Some(CounterCheck { what: what.to_owned(), server: server?, ours }))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(requests: f64) -> CounterSnapshot {
+        CounterSnapshot { requests: Some(requests), prompt_tokens: None, output_tokens: Some(10.0 * requests) }
+    }
+
+    #[test]
+    fn counters_that_the_server_has_are_compared_by_their_growth() {
+        let ours = Totals { ok: 5, prompt_tokens: 7, output_tokens: 49, other: 0 };
+        let checks = counter_checks(&snapshot(2.0), &snapshot(7.0), &ours);
+        let found: Vec<_> = checks.iter().map(|check| (check.what.as_str(), check.server, check.ours)).collect();
+        assert_eq!(found, [("requests", 5, 5), ("output tokens", 50, 49)]);
+    }
+
+    #[test]
+    fn nothing_is_compared_once_a_request_failed() {
+        let ours = Totals { ok: 5, prompt_tokens: 7, output_tokens: 49, other: 1 };
+        assert!(counter_checks(&snapshot(2.0), &snapshot(7.0), &ours).is_empty());
+    }
+}

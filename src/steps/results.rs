@@ -1,0 +1,123 @@
+//! What a report must know of a run: from its plan and its steps' states.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::point::bounds;
+use super::surroundings::target;
+use crate::base::{Timestamp, digest_json};
+use crate::measure::CompareRules;
+use crate::plan::{Deployment, IncarnationPolicy, Plan};
+use crate::report::{DeploymentInfo, ReportError, RunInfo, RunResults, StepNote, StepState};
+use crate::run::StepReport;
+
+/// The steps' states, as far as a report tells of them.
+pub struct Notes {
+    /// Steps that did not do what they should.
+    pub steps: Vec<StepNote>,
+    /// What should be known about the lives of the deployments.
+    pub incarnations: Vec<String>,
+}
+
+impl Notes {
+    /// From the states of all steps. `of`: the step that asks is under way itself and no news.
+    pub fn of(plan: &Plan, states: &[StepReport]) -> Self {
+        Self { steps: states.iter().filter_map(note).collect(), incarnations: incarnations(plan, states) }
+    }
+}
+
+fn note(report: &StepReport) -> Option<StepNote> {
+    let state = match report.state.as_str() {
+        "failed" => StepState::Failed,
+        "interrupted" => StepState::Interrupted,
+        "skipped" => StepState::Skipped,
+        _ => return None,
+    };
+    let reason = report.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned());
+    Some(StepNote { address: report.address.to_string(), state, reason })
+}
+
+/// A sentence for each deployment whose points come from several incarnations.
+fn incarnations(plan: &Plan, states: &[StepReport]) -> Vec<String> {
+    if plan.policy.incarnation == IncarnationPolicy::Any {
+        return Vec::new();
+    }
+    let mut lives: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for report in states {
+        let Some(life) = report.output.as_ref().and_then(|output| output.get("incarnation")?.as_str()) else { continue };
+        let Some((deployment, _)) = report.address.as_str().split_once('/') else { continue };
+        // Repeats are deployed anew by design: only the lives within one block are counted together.
+        let block = report.address.as_str().rsplit_once("/r").map_or("", |(_, block)| block);
+        if !block.is_empty() && block.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let known = lives.entry(deployment).or_default();
+        if !known.contains(&life) {
+            known.push(life);
+        }
+    }
+    let several = lives.into_iter().filter(|(_, known)| known.len() > 1);
+    several
+        .map(|(deployment, known)| {
+            format!(
+                "{deployment}: its points come from {} incarnations ({}): it was deployed anew in between",
+                known.len(),
+                known.join(", ")
+            )
+        })
+        .collect()
+}
+
+/// The head of a report.
+pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Notes) -> RunInfo {
+    RunInfo {
+        plan: plan.name.to_string(),
+        run: run.to_owned(),
+        model: plan.model.id.clone(),
+        started,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        deployments: plan.deployments.values().map(|deployment| deployment_info(plan, deployment)).collect(),
+        workloads: plan.workloads.keys().cloned().collect(),
+        notes: notes.steps,
+        incarnations: notes.incarnations,
+        objectives: bounds(plan),
+        compare: CompareRules {
+            primary: plan.compare.primary.clone(),
+            baseline: plan.compare.baseline.clone(),
+            margin: plan.compare.margin,
+        },
+    }
+}
+
+fn deployment_info(plan: &Plan, deployment: &Deployment) -> DeploymentInfo {
+    let target = target(&deployment.target.kind);
+    let simulated = target.is_some_and(|target| target.simulated());
+    DeploymentInfo {
+        name: deployment.name.clone(),
+        target: deployment.target.kind.clone(),
+        gpus: gpus(plan, deployment),
+        fingerprint: target.map(|target| digest_json(&target.fingerprint(plan, deployment)).short().to_owned()),
+        time_scale: simulated.then(|| deployment.values.json.get("time-scale").and_then(Value::as_f64).unwrap_or(1.0)),
+    }
+}
+
+fn gpus(plan: &Plan, deployment: &Deployment) -> Option<f64> {
+    deployment.gpus.or_else(|| target(&deployment.target.kind)?.gpus(plan, deployment))
+}
+
+/// Reads all published points of a run. GPUs are those of the plan as it is now: correcting their number needs no new
+/// measurement.
+///
+/// # Errors
+/// When a point is damaged, or newer than this program.
+pub fn with_plan(dir: &Path, plan: &Plan, info: RunInfo) -> Result<RunResults, ReportError> {
+    let mut results = RunResults::read(dir, info)?;
+    for point in &mut results.points {
+        if let Some(deployment) = plan.deployments.get(&point.summary.meta.deployment) {
+            point.summary.set_gpus(gpus(plan, deployment));
+        }
+    }
+    Ok(results)
+}

@@ -1,0 +1,50 @@
+//! `wait`: until the deployment lists the model and answers a canary, or will never do so.
+
+use super::surroundings::{StepLedger, Surroundings};
+use super::hooks::{self, Moment};
+use crate::base::format_duration;
+use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
+use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::target::Deployed;
+
+pub(super) const ROW: StepRow = StepRow {
+    kind: "wait",
+    about: "waits until the model is listed and answers",
+    class: StepClass::Effect,
+    scope: Scope::Block,
+    version: 1,
+    needs: &[NeedRule { kind: "deploy", reach: Reach::Own, mode: NeedMode::Succeeded }],
+    overlaps: false,
+};
+
+pub(super) struct Wait;
+
+impl StepAction for Wait {
+    fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
+        Box::pin(async move {
+            let here = Surroundings::of(cx);
+            let deployed: Deployed = here.output("deploy").await?;
+            let ledger = StepLedger::new(cx, here.target);
+            let deadline = cx.shared.plan.policy.ready_deadline;
+            let waited = tokio::time::timeout(deadline, here.target.wait(here.live(), &deployed, &ledger)).await;
+            let ready = match waited {
+                Ok(ready) => ready.map_err(|error| here.failure(error))?,
+                Err(_) => {
+                    let mut failure = StepFailure::new(
+                        FailureKind::Lasting,
+                        format!("{} was not ready after {}", here.deployment.name, format_duration(deadline)),
+                    )
+                    .details([ledger.last()])
+                    .help("its logs are collected below logs/; `policy.ready-deadline` sets how long to wait");
+                    failure.span.clone_from(&here.deployment.span);
+                    return Err(failure);
+                }
+            };
+            cx.record_incarnation(ready.incarnation.clone()).await?;
+            hooks::run(cx, Moment::AfterReady, &ready.endpoint, None).await?;
+            let output =
+                serde_json::to_value(ready).map_err(|error| StepFailure::from_error(FailureKind::Lasting, &error))?;
+            Ok(StepOutcome::ok(output))
+        })
+    }
+}
