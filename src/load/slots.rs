@@ -33,6 +33,9 @@ const FAILURES_IN_A_ROW: u32 = 20;
 /// Requests from which on the share of failures counts, and the share that ends a level: more than 1 / this.
 const SHARE_FROM: u64 = 50;
 const SHARE_ONE_IN: u64 = 10;
+/// Between the sending of two requests of the fill wave: all at once would wait for one another in the event loops of both
+/// sides, and come back together ever after. Far below any request's length, so that no slot is idle for long.
+const FILL_GAP: Duration = Duration::from_micros(100);
 /// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
 const OPENING_AT_ONCE: usize = 32;
 
@@ -178,7 +181,8 @@ impl Slot {
         let shared = Arc::clone(&self.shared);
         let mut free = nanos_since(shared.origin);
         if let Some(prepared) = fill {
-            free = self.fill(&shared, &prepared, free).await;
+            tokio::time::sleep(FILL_GAP * self.slot).await;
+            free = self.fill(&shared, &prepared, nanos_since(shared.origin)).await;
         }
         while !shared.closing.is_raised() {
             let Some(prepared) = shared.queue.take().await else {
@@ -256,7 +260,7 @@ impl Slot {
         let Exchanged { mut record, reusable, retry_after, raw } =
             exchange(&mut connection, &route, prepared, self.slot, free).await;
         record.connect = connect;
-        self.connection = reusable.then_some(connection);
+        self.connection = (reusable && shared.prompts.capabilities.keep_alive).then_some(connection);
         let wait = if record.is_ok() {
             self.failures = 0;
             None

@@ -203,6 +203,18 @@ async fn a_connection_closed_between_requests_is_opened_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_after_each_answer_gets_a_connection_for_each_request() {
+    let server = Server::start(|seen, _| Reply::AndClose(good(1, max_tokens(seen)))).await;
+    let endpoint = Endpoint::new(&server.spec()).unwrap();
+    let mut prompts = Arc::into_inner(prompts()).unwrap();
+    prompts.capabilities.keep_alive = false;
+    let cancel = CancellationToken::new();
+    let run = run_closed(&spec(3, 30), &endpoint, Arc::new(prompts), &cancel, Arc::default()).await.unwrap();
+    assert_eq!(classes(&run), BTreeMap::from([("ok", 30)]));
+    assert_eq!(run.records.iter().filter(|record| record.connect.is_some()).count(), 27);
+}
+
+#[tokio::test]
 async fn a_request_that_met_a_closing_connection_is_not_sent_again() {
     let server = Server::start(|seen, before| {
         if before % 2 == 1 { Reply::AndClose(Vec::new()) } else { Reply::Bytes(good(1, max_tokens(seen))) }
