@@ -4,3 +4,4 @@
 
 mod floors;
 mod plans;
+mod readme;
