@@ -61,6 +61,8 @@ impl Spill {
             return Ok(Self { path: None });
         }
         let dir = cx.run_dir().join(".run/spill");
+        // Points are measured one at a time: whatever lies there was left by a process that was killed.
+        crate::base::remove_dir(&dir).map_err(|error| StepFailure::from_error(FailureKind::Storage, &error))?;
         folder(&dir)?;
         Ok(Self { path: Some(dir.join(format!("{}.{}", cx.spec.address.file_stem(), cx.attempt))) })
     }
