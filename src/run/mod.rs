@@ -33,6 +33,7 @@ pub use archive::{export_run, import_run};
 pub use catalogue::{RunInfo, RunStatus, find_run, list_runs, show_run};
 pub use decide::{Decision, Edits, Ending, Facts, KeyMatch, Recorded, Refusal, Selection, Why, WhyNot, decide};
 pub use dispatcher::GRACE;
+pub use entry::{Actions, ExecuteOptions, Judge, NewRun, Run, explain_step, preview, read_state};
 pub use error::RunError;
 pub use events::{
     ChannelSink, EVENTS_SCHEMA, EventBody, EventLevel, EventReceiver, EventSink, Outlook, RunEvent, event_channel,
@@ -47,7 +48,6 @@ pub use lock::{Holder, RunLock};
 pub use outcome::{Cause, ExitCode, RunReport};
 pub use prune::{PruneRule, Pruned, prune_runs};
 pub use publish::{FileEntry, MANIFEST_FORMAT, Manifest, faults, manifest_in};
-pub use entry::{Actions, ExecuteOptions, Judge, NewRun, Run, explain_step, preview, read_state};
 pub use session::{Choice, FILES};
 pub use settle::{Settling, frozen_of};
 pub use signals::{SignalListener, listen};

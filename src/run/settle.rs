@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::entry::Run;
 use super::error::RunError;
 use super::journal::Event;
 use super::layout::RunLayout;
 use super::outcome::ExitCode;
-use super::entry::Run;
 use super::step::Obligation;
 use crate::base::Clock;
 use crate::plan::{Plan, StepSpec};

@@ -97,8 +97,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
     let (isl_method, overhead) = (ruler.method(), ruler.overhead());
     let level = Level::Concurrency(concurrency).to_string();
-    let prompts =
-        traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
+    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
     let requests = workload.requests_at(concurrency);
     let mut spec = traffic::level_spec(workload, concurrency, requests);
     spec.spill = spill.map(Path::to_owned);

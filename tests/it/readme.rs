@@ -31,12 +31,11 @@ fn dynbench(arguments: &[&str], dir: &Path) -> (Option<i32>, String) {
 /// Every command line of the README that starts with `dynbench`, in console blocks and in running text.
 fn commands() -> Vec<Vec<String>> {
     let text = readme();
-    let in_blocks: Vec<String> = blocks("console").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let in_blocks: Vec<String> =
+        blocks("console").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let in_text = text.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " "));
     let lines = in_blocks.into_iter().chain(in_text).filter(|line| line.starts_with("dynbench "));
-    lines
-        .map(|line| line.split('#').next().unwrap().split_whitespace().skip(1).map(str::to_owned).collect())
-        .collect()
+    lines.map(|line| line.split('#').next().unwrap().split_whitespace().skip(1).map(str::to_owned).collect()).collect()
 }
 
 #[test]
@@ -113,7 +112,8 @@ fn every_link_of_the_readme_leads_somewhere() {
 fn the_table_of_metrics_is_the_one_of_the_code() {
     let mut table = String::from("| metric | short | unit | definition |\n| --- | --- | --- | --- |\n");
     for metric in METRICS {
-        table.push_str(&format!("| `{}` | `{}` | {} | {} |\n", metric.id, metric.short, metric.unit, metric.definition));
+        table
+            .push_str(&format!("| `{}` | `{}` | {} | {} |\n", metric.id, metric.short, metric.unit, metric.definition));
     }
     let text = readme();
     let (head, rest) = text.split_once("from the table of metrics -->\n").unwrap();
