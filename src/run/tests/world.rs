@@ -249,9 +249,12 @@ impl StepAction for Fake {
                 None => {}
                 Some(Fault::Fail(class)) => return Err(StepFailure::new(class, format!("{me} was told to fail"))),
                 Some(Fault::Panic) => panic!("{me} was told to panic"),
-                Some(Fault::Deaf) => std::future::pending().await,
+                Some(Fault::Deaf) => {
+                    cx.progress(Progress { doing: "nothing".to_owned(), ..Progress::default() });
+                    std::future::pending().await
+                }
                 Some(Fault::Slow(time)) => tokio::select! {
-                    () = tokio::time::sleep(time) => {}
+                    () = slowly(cx, time) => {}
                     () = cx.cancel.cancelled() => return Err(StepFailure::new(FailureKind::Interrupted, "cancelled")),
                 },
                 Some(Fault::Invalid { momentary }) => {
@@ -267,6 +270,13 @@ impl StepAction for Fake {
             self.world.did(&me);
             Ok(StepOutcome { output, invalid })
         })
+    }
+}
+
+async fn slowly(cx: &StepContext, time: Duration) {
+    for tenth in 0..10 {
+        cx.progress(Progress { doing: "taking its time".to_owned(), done: tenth, total: 10, ..Progress::default() });
+        tokio::time::sleep(time / 10).await;
     }
 }
 
