@@ -19,7 +19,6 @@ mod open;
 mod outcome;
 mod prune;
 mod publish;
-
 mod session;
 mod signals;
 mod state;

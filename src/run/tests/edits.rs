@@ -1,7 +1,8 @@
 //! Edits of the plan between two sessions.
 
 use super::super::*;
-use super::world::{Fault, Stage, address, choose, edit, frozen, rerun};
+use super::stage::{Stage, choose, rerun};
+use super::world::{Fault, address, edit, frozen};
 use crate::plan::Teardown;
 
 const POINT: &str = "agg/default/load/c2";
@@ -21,15 +22,12 @@ fn further_levels_and_deployments_are_accepted_even_for_a_finished_run() {
         assert_eq!(stage.world.count(step), times, "{step}");
     }
     let lines = read_journal(&stage.layout().journal()).unwrap().lines;
-    let amended: Vec<_> = lines
-        .iter()
-        .filter_map(|line| match &line.event {
-            Event::PlanAmended { generation, added, removed, changed, .. } => {
-                Some((*generation, added.len(), removed.len(), changed.len()))
-            }
-            _ => None,
-        })
-        .collect();
+    let mut amended = Vec::new();
+    for line in &lines {
+        if let Event::PlanAmended { generation, added, removed, changed, .. } = &line.event {
+            amended.push((*generation, added.len(), removed.len(), changed.len()));
+        }
+    }
     assert_eq!(amended, [(2, 12, 0, 0)]);
     assert!(stage.layout().frozen(2).join("plan.json").is_file());
     assert_eq!(stage.state().generation(), 2);

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::super::*;
-use super::world::{Fault, FullFrom, Stage};
+use super::stage::{FullFrom, Stage};
+use super::world::Fault;
 
 #[test]
 fn a_step_that_panics_is_a_failed_step_and_a_bug_and_the_run_goes_on() {
@@ -91,7 +92,7 @@ fn a_kind_that_nobody_knows_is_refused_before_anything_starts() {
     let world = stage.world.clone();
     let actions = move |kind: &str| (kind != "teleport").then(|| world.action(kind)).flatten();
     let session = run.execute(None, &actions, ExecuteOptions::default());
-    let error = super::world::runtime().block_on(session).unwrap_err();
+    let error = super::stage::runtime().block_on(session).unwrap_err();
     assert!(matches!(&error, RunError::UnknownKind { kind, .. } if kind == "teleport"), "{error}");
     assert_eq!(stage.world.deeds(), Vec::<String>::new());
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::world::{Fault, Stage, address, choose, only, rerun};
+use super::stage::{Stage, choose, only, rerun};
+use super::world::{Fault, address};
 use crate::plan::{IncarnationPolicy, OnFailure, Teardown};
 
 fn word(report: &RunReport, step: &str) -> String {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::*;
-use super::world::{Death, Fault, Stage, choose};
+use super::stage::{Death, Stage, choose};
+use super::world::Fault;
 use crate::base::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_795_558_203_250_000_000);
@@ -53,7 +54,7 @@ fn a_run_that_died_or_keeps_something_is_unfinished() {
     assert_eq!(show_run(&stage.dir).status, RunStatus::Unfinished);
     stage.go();
     assert_eq!(show_run(&stage.dir).status, RunStatus::Finished(0));
-    let choice = Choice { keep: true, ..super::world::rerun(&["agg/default/load/c1"]) };
+    let choice = Choice { keep: true, ..super::stage::rerun(&["agg/default/load/c1"]) };
     stage.session(choose(choice)).unwrap();
     let kept = show_run(&stage.dir);
     assert_eq!((kept.status, kept.obligations.len()), (RunStatus::Unfinished, 1));
@@ -78,7 +79,7 @@ fn pruning_spares_runs_that_are_held_or_left_something_running() {
     let twin = copy_run(&stage, "20261124-221003-0002");
     let kept = copy_run(&stage, "20261124-221003-0003");
     point_to(&stage.dir).unwrap();
-    let choice = Choice { keep: true, ..super::world::rerun(&["agg/default/load/c1"]) };
+    let choice = Choice { keep: true, ..super::stage::rerun(&["agg/default/load/c1"]) };
     stage.session(choose(choice)).unwrap();
     let all = PruneRule { keep_newest: Some(0), older_than: None };
     let held = Run::open(&twin, std::sync::Arc::clone(&stage.clock)).unwrap();
@@ -160,7 +161,7 @@ fn an_unfinished_run_goes_on_on_another_machine() {
     let run = Run::open(&dir, std::sync::Arc::clone(&stage.clock)).unwrap();
     let world = stage.world.clone();
     let actions = move |kind: &str| world.action(kind);
-    let report = super::world::runtime().block_on(run.execute(None, &actions, ExecuteOptions::default())).unwrap();
+    let report = super::stage::runtime().block_on(run.execute(None, &actions, ExecuteOptions::default())).unwrap();
     assert_eq!(report.exit_code(), ExitCode::DONE);
     assert_eq!(stage.world.count("agg/default/load/c1"), 1);
     assert!(matches!(import_run(&archive, there.path(), NOW), Err(RunError::Exists { .. })));

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::super::*;
-use super::world::{Fault, Stage, address};
+use super::stage::Stage;
+use super::world::{Fault, address};
 
 /// Options whose stop handle is raised so often when a step says that it is under way.
 fn stop_at(step: &'static str, signals: &'static [StopSignal]) -> ExecuteOptions {
@@ -140,4 +141,13 @@ fn progress_is_told_while_a_step_runs_and_not_faster_than_five_times_a_second() 
     };
     assert!(told_in(Duration::from_secs(100)) >= 10, "every tenth of it");
     assert!(told_in(Duration::from_secs(1)) <= 7, "ten in a second are too many");
+}
+
+#[test]
+fn a_wish_to_stop_from_before_the_start_starts_nothing() {
+    let stage = Stage::new(&["agg"], &[1]);
+    let stop = Stop::default();
+    stop.raise(StopSignal::Interrupt);
+    let report = stage.session(ExecuteOptions { stop, ..ExecuteOptions::default() }).unwrap();
+    assert_eq!((report.exit_code(), stage.world.deeds()), (ExitCode::INTERRUPTED, Vec::new()));
 }
