@@ -11,11 +11,11 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::entry::read_state;
 use super::error::RunError;
 use super::fsck::fsck;
 use super::layout::RunLayout;
 use super::lock::{Holder, RunLock};
+use super::open::read_state;
 use crate::base::{
     FileError, Timestamp, create_dir, create_new_dir, list_dir, publish_dir, remove_dir, rename, sync_tree,
 };

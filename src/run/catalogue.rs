@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::entry::read_state;
 use super::error::RunError;
 use super::layout::RunLayout;
 use super::lock::RunLock;
+use super::open::read_state;
 use super::state::RunState;
 use super::step::Obligation;
 use crate::base::list_dir;

@@ -15,10 +15,10 @@ mod graph;
 mod journal;
 mod layout;
 mod lock;
+mod open;
 mod outcome;
 mod prune;
 mod publish;
-mod entry;
 mod session;
 mod settle;
 mod signals;
@@ -33,7 +33,6 @@ pub use archive::{export_run, import_run};
 pub use catalogue::{RunInfo, RunStatus, find_run, list_runs, show_run};
 pub use decide::{Decision, Edits, Ending, Facts, KeyMatch, Recorded, Refusal, Selection, Why, WhyNot, decide};
 pub use dispatcher::GRACE;
-pub use entry::{Actions, ExecuteOptions, Judge, NewRun, Run, explain_step, preview, read_state};
 pub use error::RunError;
 pub use events::{
     ChannelSink, EVENTS_SCHEMA, EventBody, EventLevel, EventReceiver, EventSink, Outlook, RunEvent, event_channel,
@@ -45,6 +44,7 @@ pub use graph::{Graph, GraphError, Life, Role};
 pub use journal::{Event, FORMAT as JOURNAL_FORMAT, Journal, JournalFile, Line, Replay, Torn, read as read_journal};
 pub use layout::{RunLayout, place, point_to, run_id, runs_of_plan};
 pub use lock::{Holder, RunLock};
+pub use open::{Actions, ExecuteOptions, Judge, NewRun, Run, explain_step, preview, read_state};
 pub use outcome::{Cause, ExitCode, RunReport};
 pub use prune::{PruneRule, Pruned, prune_runs};
 pub use publish::{FileEntry, MANIFEST_FORMAT, Manifest, faults, manifest_in};
