@@ -1,0 +1,318 @@
+//! SIGKILL at random instants of real runs, until they are done: nothing lost, nothing measured twice, nothing left.
+//!
+//! Slow, and therefore run by `.ci/run` and not by the README's test command. `DYNBENCH_KILLS` sets how many kills
+//! (default 20), `DYNBENCH_SEED` where they fall.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Two deployments, three levels: about six seconds undisturbed.
+const PLAN: &str = r#"
+schema = 1
+name = "killed"
+[model]
+id = "m"
+[workload]
+isl = 40
+osl = 20
+concurrency = [1, 2, 4]
+requests = 24
+warm-up-requests = 4
+[target]
+kind = "simulated"
+[deployments.a]
+engine = "aggregated"
+fixed = { ttft-ms = 10, itl-ms = 1 }
+[deployments.b]
+engine = "vanilla"
+fixed = { ttft-ms = 10, itl-ms = 1 }
+[validity]
+send-lag-ms = 1000
+[plots]
+set = ["pareto", "avg-time-to-first-token-vs-concurrency"]
+"#;
+
+const POINTS: [&str; 6] = ["a/c1", "a/c2", "a/c4", "b/c1", "b/c2", "b/c4"];
+
+/// A folder with the plan, and the runs of it.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("plan.toml"), PLAN).unwrap();
+        Self { dir }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dynbench"));
+        command.args(arguments).current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Runs dynbench to its end; the exit code.
+    fn run(&self, arguments: &[&str]) -> Option<i32> {
+        self.start(arguments).wait().unwrap().code()
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        fs::canonicalize(self.dir.path().join("results/killed/latest")).unwrap()
+    }
+
+    /// Every whole line of the newest run's journal.
+    fn journal(&self) -> Vec<Value> {
+        let path = self.dir.path().join("results/killed/latest/.run/journal.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Command lines of processes that name this world's folder: engines and shims of its runs.
+    fn processes(&self) -> Vec<String> {
+        let needle = self.dir.path().to_str().unwrap();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let Ok(bytes) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+            let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
+            if line.contains(needle) {
+                found.push(format!("{pid}: {line}"));
+            }
+        }
+        found
+    }
+
+    /// No process of this world is left, and no port of it answers.
+    fn assert_all_is_gone(&self) {
+        assert_eq!(self.processes(), Vec::<String>::new());
+        for port in self.ports() {
+            assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} answers");
+        }
+    }
+
+    fn ports(&self) -> BTreeSet<u16> {
+        let text: String = self.journal().iter().map(Value::to_string).collect();
+        let after = text.split("http://127.0.0.1:").skip(1);
+        after
+            .filter_map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok())
+            .collect()
+    }
+
+    /// Every point is published once and whole, from one attempt, and was not measured again after it was good.
+    fn assert_the_run_is_whole(&self) {
+        let run = self.run_dir();
+        let published: Vec<_> = POINTS.iter().map(|point| run.join(point)).collect();
+        for point in &published {
+            assert_point_is_whole(point);
+        }
+        let levels = |deployment: &str| fs::read_dir(run.join(deployment)).unwrap().count();
+        assert_eq!((levels("a"), levels("b")), (3, 3), "something else was published");
+        let mut good = BTreeMap::<String, u64>::new();
+        for event in self.journal() {
+            let address = event["address"].as_str().unwrap_or_default().to_owned();
+            if !address.contains("/load/") {
+                continue;
+            }
+            match event["event"].as_str().unwrap() {
+                "step.started" => assert!(!good.contains_key(&address), "{address} was measured again: {event}"),
+                "step.succeeded" => assert_eq!(good.insert(address, 1), None, "twice: {event}"),
+                _ => {}
+            }
+        }
+        assert_eq!(good.len(), POINTS.len());
+        assert!(run.join("SUMMARY.txt").is_file());
+        assert_eq!(fs::read_dir(run.join("plots")).unwrap().count(), 4);
+        assert_eq!(self.run(&["runs", "fsck"]), Some(0));
+        let open: BTreeSet<_> =
+            self.journal().iter().filter_map(|event| obligation(event, "obligation.opened")).collect();
+        let closed: BTreeSet<_> =
+            self.journal().iter().filter_map(|event| obligation(event, "obligation.closed")).collect();
+        assert_eq!(open, closed, "obligations are open");
+    }
+}
+
+fn obligation(event: &Value, kind: &str) -> Option<String> {
+    let id = event.pointer("/obligation/id").or_else(|| event.get("id"))?;
+    (event["event"] == kind).then(|| id.as_str().unwrap().to_owned())
+}
+
+fn assert_point_is_whole(point: &Path) {
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(point.join("manifest.json")).unwrap()).unwrap();
+    let mut listed = BTreeSet::from(["manifest.json".to_owned()]);
+    for file in manifest["files"].as_array().unwrap() {
+        let name = file["path"].as_str().unwrap();
+        let (digest, _) = dynbench::base::digest_file(&point.join(name)).unwrap();
+        assert_eq!(file["sha256"], digest.as_str(), "{}/{name}", point.display());
+        listed.insert(name.to_owned());
+    }
+    let present: BTreeSet<_> =
+        fs::read_dir(point).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(present, listed, "{}", point.display());
+    // The id of every request names the attempt that sent it.
+    let mark = format!("-a{}-", manifest["attempt"]);
+    let records = fs::read_to_string(point.join("requests.jsonl")).unwrap();
+    let records: Vec<Value> = records.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 24, "{}", point.display());
+    for record in records {
+        assert!(record["id"].as_str().unwrap().contains(&mark), "{} has a record of another attempt", point.display());
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+}
+
+/// Waits until a condition holds; fails after a minute.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited for a minute: {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+#[ignore = "slow: run by .ci/run"]
+fn kills_at_random_instants_lose_nothing_and_leave_nothing() {
+    let (wanted, seed) = (setting("DYNBENCH_KILLS", 20), setting("DYNBENCH_SEED", 20_261_124));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut kills, mut resumes, mut runs) = (0, 0, 0);
+    let mut fell_after = BTreeMap::<String, u32>::new();
+    let began = Instant::now();
+    while kills < wanted {
+        let world = World::new();
+        runs += 1;
+        let mut sessions = 0;
+        loop {
+            let mut child = world.start(&["apply", "plan.toml", "--resume"]);
+            sessions += 1;
+            // Half of the kills fall into the first moments, where files are made and processes are started.
+            let most = if rng.random_range(0..2) == 0 { 700 } else { 4000 };
+            let patience = Duration::from_millis(rng.random_range(0..most));
+            let started = Instant::now();
+            let ended = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break Some(status);
+                }
+                if kills < wanted && started.elapsed() >= patience {
+                    break None;
+                }
+                sleep(Duration::from_millis(2));
+            };
+            match ended {
+                Some(status) => {
+                    assert_eq!(status.code(), Some(0), "{status:?} in session {sessions}");
+                    break;
+                }
+                None => {
+                    child.kill().unwrap();
+                    assert_eq!(child.wait().unwrap().signal(), Some(9));
+                    kills += 1;
+                    let last = world.journal().last().map_or_else(|| "no journal".to_owned(), describe);
+                    *fell_after.entry(last).or_default() += 1;
+                }
+            }
+        }
+        resumes += sessions - 1;
+        world.assert_the_run_is_whole();
+        world.assert_all_is_gone();
+    }
+    let points = runs * POINTS.len();
+    eprintln!(
+        "seed {seed}: {kills} kills, {resumes} resumes, {runs} runs, {points} points, none lost, none doubled, nothing left, in {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    for (event, count) in fell_after {
+        eprintln!("  {count:>3} kills after {event}");
+    }
+}
+
+/// An event with the kind of its step, without names and numbers.
+fn describe(event: &Value) -> String {
+    let address = event["address"].as_str().or_else(|| event.pointer("/obligation/address")?.as_str()).unwrap_or("");
+    let kind = address.split('/').find(|part| part.len() > 1 && *part != "default").unwrap_or("");
+    format!("{} {kind}", event["event"].as_str().unwrap_or("?"))
+}
+
+#[test]
+#[ignore = "slow: run by .ci/run"]
+fn kills_are_cleaned_up_by_cleanup_alone() {
+    let world = World::new();
+    let mut child = world.start(&["apply", "plan.toml"]);
+    until("an engine runs", || world.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(world.processes().len(), 1, "{:?}", world.processes());
+    assert_eq!(world.run(&["cleanup", "--dry-run"]), Some(0));
+    assert_eq!(world.processes().len(), 1, "a dry run ended something");
+    assert_eq!(world.run(&["cleanup"]), Some(0));
+    world.assert_all_is_gone();
+    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    world.assert_the_run_is_whole();
+}
+
+#[test]
+#[ignore = "slow: run by .ci/run"]
+fn kills_by_signals_that_ask_tear_down_or_say_what_is_left() {
+    for (signals, code, torn_down) in [
+        (vec![Signal::INT], 130, true),
+        (vec![Signal::TERM], 143, true),
+        (vec![Signal::HUP], 143, true),
+        (vec![Signal::INT, Signal::INT], 130, false),
+    ] {
+        let world = World::new();
+        let mut child = world.start(&["apply", "plan.toml"]);
+        let measuring = |event: &Value| {
+            event["event"] == "step.started"
+                && event["address"].as_str().is_some_and(|address| address.contains("/load/"))
+        };
+        until("a level is measured", || world.journal().iter().any(measuring));
+        for which in &signals {
+            signal(&child, *which);
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signals:?}");
+        if torn_down {
+            world.assert_all_is_gone();
+        }
+        assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0), "{signals:?}");
+        world.assert_the_run_is_whole();
+        world.assert_all_is_gone();
+    }
+}
+
+#[test]
+#[ignore = "slow: run by .ci/run"]
+fn kills_of_the_server_in_mid_level_mark_the_point_and_a_resume_measures_it_again() {
+    let world = World::new();
+    let mut child = world.start(&["apply", "plan.toml"]);
+    let measuring = |event: &Value| event["event"] == "step.started" && event["address"] == "b/default/load/c2";
+    until("the level is measured", || world.journal().iter().any(measuring));
+    for process in world.processes().iter().filter(|line| line.contains(" simulate ")) {
+        let pid: i32 = process.split(':').next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let summary = fs::read_to_string(world.run_dir().join("SUMMARY.txt")).unwrap();
+    assert!(summary.contains("b/default/load/c4: b is not what became ready any more"), "{summary}");
+    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    for point in POINTS {
+        assert_point_is_whole(&world.run_dir().join(point));
+    }
+    world.assert_all_is_gone();
+}
