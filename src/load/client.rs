@@ -29,6 +29,8 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// The body.
     pub body: Bytes,
+    /// Whether the server closed the connection right after it; looked for only where it is asked.
+    pub closed: bool,
 }
 
 impl Endpoint {
@@ -37,7 +39,7 @@ impl Endpoint {
     /// # Errors
     /// When nothing answers within `limit`, or what answers breaks off.
     pub async fn get(&self, path: &str, limit: Duration) -> Result<Answer, LoadError> {
-        self.ask(Method::GET, path, Bytes::new(), limit).await
+        self.ask(Method::GET, path, Bytes::new(), limit, Duration::ZERO).await
     }
 
     /// Sends a JSON body to `path`.
@@ -45,16 +47,40 @@ impl Endpoint {
     /// # Errors
     /// As [`Self::get`].
     pub async fn post(&self, path: &str, body: Bytes, limit: Duration) -> Result<Answer, LoadError> {
-        self.ask(Method::POST, path, body, limit).await
+        self.ask(Method::POST, path, body, limit, Duration::ZERO).await
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes, limit: Duration) -> Result<Answer, LoadError> {
-        tokio::time::timeout(limit, self.ask_without_limit(method, path, body))
+    /// The same, then looks for so long whether the server closes the connection.
+    pub(super) async fn post_and_linger(
+        &self,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+        linger: Duration,
+    ) -> Result<Answer, LoadError> {
+        self.ask(Method::POST, path, body, limit, linger).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+        linger: Duration,
+    ) -> Result<Answer, LoadError> {
+        tokio::time::timeout(limit + linger, self.ask_without_limit(method, path, body, linger))
             .await
             .map_err(|_| LoadError::Silent { url: self.whole(path), after: limit })?
     }
 
-    async fn ask_without_limit(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, LoadError> {
+    async fn ask_without_limit(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        linger: Duration,
+    ) -> Result<Answer, LoadError> {
         let broken = |error: &hyper::Error| LoadError::Broken { url: self.whole(path), reason: chain(error) };
         let addresses = self.addresses().await?;
         let mut connection = Connection::open(self, &addresses, Instant::now())
@@ -84,6 +110,7 @@ impl Endpoint {
             }
             gathered.extend_from_slice(bytes);
         }
-        Ok(Answer { status, content_type, body: Bytes::from(gathered) })
+        let closed = !linger.is_zero() && tokio::time::timeout(linger, connection.closed()).await.is_ok();
+        Ok(Answer { status, content_type, body: Bytes::from(gathered), closed })
     }
 }

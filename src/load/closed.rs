@@ -3,17 +3,19 @@
 //! # How a level goes
 //!
 //! 1. Bodies are made and connections opened; then the clock starts.
-//! 2. Every slot sends one request of the fill wave, which is not recorded. Slot k of n asks for k/n of its output, so
-//!    that the slots do not end together: they leave the wave spread over one request's length, as they will be ever
-//!    after, and not as one burst. A slot that is free before every request of the wave has brought its first text goes on
-//!    with further unrecorded ones (four at most): what is measured does not queue behind the burst of the start.
-//! 3. From then on a slot's requests are measured. Nothing is drained in between: the first measured request meets a
-//!    server that has all other slots at work. Slots change over one by one.
+//! 2. Every slot sends one whole request of the fill wave, which is not recorded. It takes the burst of the start: the
+//!    server answers it at its own pace, and the slots leave it as far apart as that pace puts them, as they will stay.
+//! 3. A slot's further requests are measured, from the moment its own part of the wave has ended. Nothing is drained in
+//!    between: slots change over one by one, and the first measured request meets a server that has all others at work.
 //! 4. When the requests are used up or the time is over, none is started any more; those under way end and count, or
 //!    are given up after the grace period. Cancelling gives them up at once. What was given up is recorded as such.
 //!
 //! The time limit counts from the first measured request. A short run is thus no less right than a long one, only less
 //! certain: it costs one request's length more than its requests.
+//!
+//! The wave is not spread by asking for outputs of different lengths. That would put the slots one whole request apart, and
+//! throughput, which counts from the first send to the last end, would lose that much at both ends: with ten requests a
+//! slot a server would look 9 % slower than it is.
 //!
 //! # Threads
 //!
@@ -75,7 +77,6 @@ pub async fn run_closed(
         abort: Flag::default(),
         ended_by: OnceLock::new(),
         failed: OnceLock::new(),
-        filling: AtomicU32::new(if spec.fill { slots } else { 0 }),
         failures_in_a_row: AtomicU32::new(0),
         done: AtomicU64::new(0),
         failures: AtomicU64::new(0),
@@ -187,9 +188,8 @@ pub async fn warm_up(
 
 /// The first requests of all slots; empty without a fill wave.
 fn fill_wave(spec: &LevelSpec, prompts: &Prompts, slots: u32) -> Vec<Prepared> {
-    let share = |slot: u32| f64::from(slot + 1) / f64::from(slots);
     let wave = 0..if spec.fill { slots } else { 0 };
-    wave.map(|slot| prompts.fill(u64::from(slot), share(slot))).collect()
+    wave.map(|slot| prompts.fill(u64::from(slot))).collect()
 }
 
 fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LoadError> {

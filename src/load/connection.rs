@@ -91,6 +91,15 @@ impl Connection {
         .await;
         !self.ended && !self.sender.is_closed()
     }
+
+    /// Waits until the server closes it.
+    pub(super) async fn closed(&mut self) {
+        poll_fn(|cx| {
+            self.ended = self.ended || self.driver.as_mut().poll(cx).is_ready();
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
 /// Plain or encrypted bytes.

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -121,17 +120,14 @@ impl Waiting<'_, '_> {
     }
 }
 
-/// Sends `prepared` and reads the response to its end. `scheduled` is when it ought to have been sent, `first_text` is
-/// counted down when the first text comes, or at the end if none does.
+/// Sends `prepared` and reads the response to its end. `scheduled` is when it ought to have been sent.
 pub(super) async fn exchange(
     connection: &mut Connection,
     route: &Route<'_>,
     prepared: &Prepared,
     slot: u32,
     scheduled: u64,
-    first_text: Option<&AtomicU32>,
 ) -> Exchanged {
-    let mut countdown = Countdown(first_text);
     let mut raw = RawBody::default();
     let begun = Instant::now();
     let request = request_of(route, prepared);
@@ -179,9 +175,6 @@ pub(super) async fn exchange(
                 if route.keep_raw {
                     raw.bytes.extend_from_slice(bytes);
                     raw.pieces.push((stamp, raw.bytes.len()));
-                }
-                if reading.first_text.is_some() {
-                    countdown.end();
                 }
                 if flow.is_break() {
                     break (BodyEnd::Whole, false);
@@ -311,21 +304,4 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Counts down once: when told to, or when dropped.
-struct Countdown<'a>(Option<&'a AtomicU32>);
-
-impl Countdown<'_> {
-    fn end(&mut self) {
-        if let Some(counter) = self.0.take() {
-            counter.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-}
-
-impl Drop for Countdown<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
 }

@@ -18,6 +18,8 @@ use crate::measure::Outcome;
 
 /// Path of the list of models.
 const MODELS: &str = "/v1/models";
+/// How long a connection is watched after a canary.
+const LINGER: Duration = Duration::from_millis(200);
 /// Tokens that a canary asks for.
 const CANARY_TOKENS: u32 = 4;
 
@@ -71,7 +73,7 @@ pub async fn canary(endpoint: &Endpoint, shape: &RequestShape, limit: Duration) 
     let mut left_to_drop = Capabilities::OPTIONAL.len() + 1;
     loop {
         let body = canary_body(shape, &capabilities);
-        let answer = endpoint.post(path, bytes_of(&body), limit).await?;
+        let answer = endpoint.post_and_linger(path, bytes_of(&body), limit, LINGER).await?;
         match answer.status {
             400 | 422 if left_to_drop > 0 => {
                 left_to_drop -= 1;
@@ -201,6 +203,7 @@ fn read_canary(
     }
     let (output_tokens, _) = reading.output_tokens();
     let prompt_tokens = reading.usage.and_then(|usage| usage.prompt_tokens);
+    let capabilities = Capabilities { keep_alive: !answer.closed, ..capabilities };
     Ok(Canary { capabilities, output_tokens, prompt_tokens, finish_reason: reading.finish_reason })
 }
 

@@ -67,15 +67,15 @@ impl Phase {
 impl Prompts {
     /// The measured request at `index`.
     pub fn measured(&self, index: u64) -> Prepared {
-        self.prepare(Phase::Measured, index, 1.0)
+        self.prepare(Phase::Measured, index)
     }
 
-    /// A request of the fill wave: its `index` in that wave, and the share of its drawn output length that it asks for.
-    pub fn fill(&self, index: u64, share: f64) -> Prepared {
-        self.prepare(Phase::Fill, index, share)
+    /// The request at `index` of the fill wave.
+    pub fn fill(&self, index: u64) -> Prepared {
+        self.prepare(Phase::Fill, index)
     }
 
-    fn prepare(&self, phase: Phase, index: u64, share: f64) -> Prepared {
+    fn prepare(&self, phase: Phase, index: u64) -> Prepared {
         let who = &self.asker;
         let seed = who.seed.to_le_bytes();
         let repeat = who.repeat.to_le_bytes();
@@ -83,7 +83,6 @@ impl Prompts {
         let common: [&[u8]; 5] = [&seed, who.level.as_bytes(), &repeat, phase.letter().as_bytes(), &place];
         let with = |more: &[&[u8]]| rng_of(&[&common, more].concat());
         let (isl, osl) = self.lengths.draw(with(&[b"lengths"]));
-        let osl = ((f64::from(osl) * share).ceil() as u32).max(1);
         let attempt = who.attempt.to_le_bytes();
         let mut first = with(&[b"first", who.nonce.as_bytes(), &attempt]);
         let mut rest = with(&[b"rest", who.nonce.as_bytes()]);
@@ -147,7 +146,7 @@ mod tests {
         for level in &all {
             for index in 0..50 {
                 assert!(seen.insert(start(&level.measured(index))));
-                assert!(seen.insert(start(&level.fill(index, 1.0))));
+                assert!(seen.insert(start(&level.fill(index))));
             }
         }
     }
@@ -167,10 +166,5 @@ mod tests {
     #[test]
     fn the_same_asker_asks_the_same() {
         assert_eq!(prompts(|_| {}).measured(3), prompts(|_| {}).measured(3));
-    }
-
-    #[test]
-    fn a_share_of_the_output_is_at_least_one_token() {
-        assert_eq!(prompts(|_| {}).fill(0, 0.0001).osl_asked, 1);
     }
 }

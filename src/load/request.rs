@@ -59,11 +59,21 @@ pub struct Capabilities {
     pub include_usage: bool,
     /// `stream_options.continuous_usage_stats`: also within the stream. Known and not used: it makes every event larger.
     pub continuous_usage: bool,
+    /// The server leaves a connection open after an answer. llama.cpp announces it and closes nevertheless: then every
+    /// request needs a connection of its own, or it meets a closing one.
+    pub keep_alive: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { max_tokens: true, min_tokens: true, ignore_eos: true, include_usage: true, continuous_usage: true }
+        Self {
+            max_tokens: true,
+            min_tokens: true,
+            ignore_eos: true,
+            include_usage: true,
+            continuous_usage: true,
+            keep_alive: true,
+        }
     }
 }
 
@@ -134,6 +144,7 @@ mod tests {
             ignore_eos: false,
             include_usage: false,
             continuous_usage: false,
+            keep_alive: true,
         };
         assert_eq!(
             Value::Object(shape(Api::Completions).body(&none, "a b", 7)),

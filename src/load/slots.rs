@@ -33,8 +33,9 @@ const FAILURES_IN_A_ROW: u32 = 20;
 /// Requests from which on the share of failures counts, and the share that ends a level: more than 1 / this.
 const SHARE_FROM: u64 = 50;
 const SHARE_ONE_IN: u64 = 10;
-/// Requests that a slot sends at most while others still wait for the first token of the fill wave.
-const MOST_FILL_ROUNDS: u64 = 4;
+/// Between the sending of two requests of the fill wave: all at once would wait for one another in the event loops of both
+/// sides, and come back together ever after. Far below any request's length, so that no slot is idle for long.
+const FILL_GAP: Duration = Duration::from_micros(100);
 /// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
 const OPENING_AT_ONCE: usize = 32;
 
@@ -60,8 +61,6 @@ pub(super) struct Shared {
     pub(super) abort: Flag,
     pub(super) ended_by: OnceLock<EndedBy>,
     pub(super) failed: OnceLock<String>,
-    /// Slots whose fill request has brought no text yet.
-    pub(super) filling: AtomicU32,
     pub(super) failures_in_a_row: AtomicU32,
     pub(super) done: AtomicU64,
     pub(super) failures: AtomicU64,
@@ -181,8 +180,9 @@ impl Slot {
     async fn run(mut self, fill: Option<Prepared>) -> ThreadReport {
         let shared = Arc::clone(&self.shared);
         let mut free = nanos_since(shared.origin);
-        if let Some(first) = fill {
-            free = self.fill(&shared, first, free).await;
+        if let Some(prepared) = fill {
+            tokio::time::sleep(FILL_GAP * self.slot).await;
+            free = self.fill(&shared, &prepared, nanos_since(shared.origin)).await;
         }
         while !shared.closing.is_raised() {
             let Some(prepared) = shared.queue.take().await else {
@@ -190,7 +190,7 @@ impl Slot {
                 break;
             };
             shared.started.notify_one();
-            let (record, raw, wait) = self.send(&shared, &prepared, free, None).await;
+            let (record, raw, wait) = self.send(&shared, &prepared, free).await;
             shared.judge(&record, true);
             shared.progress.add(&record);
             free = record.end.max(record.sent);
@@ -209,24 +209,13 @@ impl Slot {
     }
 
     /// The slot's part of the unrecorded wave. Returns when the slot became free.
-    async fn fill(&mut self, shared: &Shared, first: Prepared, mut free: u64) -> u64 {
-        let mut next = Some(first);
-        let mut countdown = Some(&shared.filling);
-        for round in 1..=MOST_FILL_ROUNDS {
-            let prepared = next.take().unwrap_or_else(|| {
-                shared.prompts.fill(round * u64::from(shared.spec.concurrency) + u64::from(self.slot), 1.0)
-            });
-            let (record, _, wait) = self.send(shared, &prepared, free, countdown.take()).await;
-            shared.judge(&record, false);
-            shared.progress.filled.fetch_add(1, Ordering::Relaxed);
-            self.report.totals.add(&record);
-            self.report.fill_requests += 1;
-            free = self.pause(shared, wait, record.end.max(record.sent)).await;
-            if shared.closing.is_raised() || shared.filling.load(Ordering::Acquire) == 0 {
-                break;
-            }
-        }
-        free
+    async fn fill(&mut self, shared: &Shared, prepared: &Prepared, free: u64) -> u64 {
+        let (record, _, wait) = self.send(shared, prepared, free).await;
+        shared.judge(&record, false);
+        shared.progress.filled.fetch_add(1, Ordering::Relaxed);
+        self.report.totals.add(&record);
+        self.report.fill_requests += 1;
+        self.pause(shared, wait, record.end.max(record.sent)).await
     }
 
     /// Sends one request; also tells how long to wait before the next.
@@ -235,7 +224,6 @@ impl Slot {
         shared: &Shared,
         prepared: &Prepared,
         free: u64,
-        countdown: Option<&AtomicU32>,
     ) -> (RequestRecord, RawBody, Option<Duration>) {
         let mut connect = None;
         let mut connection = self.connection.take();
@@ -255,9 +243,6 @@ impl Slot {
                     connection = Some(opened);
                 }
                 Err(error) => {
-                    if let Some(countdown) = countdown {
-                        countdown.fetch_sub(1, Ordering::AcqRel);
-                    }
                     return (self.unconnected(shared, prepared, free, &error), RawBody::default(), self.failed(None));
                 }
             }
@@ -273,9 +258,9 @@ impl Slot {
             keep_raw: shared.spill.is_some(),
         };
         let Exchanged { mut record, reusable, retry_after, raw } =
-            exchange(&mut connection, &route, prepared, self.slot, free, countdown).await;
+            exchange(&mut connection, &route, prepared, self.slot, free).await;
         record.connect = connect;
-        self.connection = reusable.then_some(connection);
+        self.connection = (reusable && shared.prompts.capabilities.keep_alive).then_some(connection);
         let wait = if record.is_ok() {
             self.failures = 0;
             None

@@ -119,6 +119,14 @@ async fn a_server_that_wants_the_newer_name_of_the_limit_gets_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_after_each_answer_is_found_out() {
+    let closing = Server::start(|_, _| Reply::AndClose(good(12, 4))).await;
+    assert!(!canary(&endpoint(&closing), &shape(), LIMIT).await.unwrap().capabilities.keep_alive);
+    let keeping = Server::start(|_, _| Reply::Bytes(good(12, 4))).await;
+    assert!(canary(&endpoint(&keeping), &shape(), LIMIT).await.unwrap().capabilities.keep_alive);
+}
+
+#[tokio::test]
 async fn a_canary_that_is_refused_for_another_reason_says_why() {
     let server = answering("400 Bad Request", "application/json", r#"{"message":"no such template"}"#).await;
     let error = canary(&endpoint(&server), &shape(), LIMIT).await.unwrap_err();
