@@ -2,5 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod drift;
+mod faults;
 mod floors;
 mod plans;
+mod world;
