@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::catalog::catalog;
 use super::error::AppError;
-use crate::base::{Clock, SystemClock, Timestamp, read_text};
+use crate::base::{Clock, Name, SystemClock, Timestamp, read_text, slug};
 use crate::measure::best_level;
 use crate::plan::{Address, Plan, StepSpec, expand, select};
 use crate::run::{
-    Cause, Choice, Edits, EventSink, ExecuteOptions, ExitCode, Frozen, Judge, NewRun, Run, RunError, RunLayout, RunReport, RunStatus,
-    SourceFile, Stop, StopSignal, point_to, read_state, run_id, runs_of_plan, show_run,
+    Cause, Choice, Edits, EventSink, ExecuteOptions, ExitCode, Frozen, Judge, NewRun, Run, RunError, RunLayout,
+    RunReport, RunStatus, SourceFile, Stop, StopSignal, point_to, read_state, run_id, runs_of_plan, show_run,
 };
 use crate::steps::{self, Notes};
 
@@ -90,11 +90,11 @@ pub struct Applied {
 }
 
 /// The newest run of a plan, or the one in the folder given; `None` when there is none.
-pub(super) fn existing_run(plan: &Plan, output_dir: Option<&Path>) -> Result<Option<PathBuf>, AppError> {
+pub(super) fn existing_run(plan: &Name, output_dir: Option<&Path>) -> Result<Option<PathBuf>, AppError> {
     if let Some(dir) = output_dir {
         return Ok(dir.join(".run/journal.jsonl").is_file().then(|| dir.to_owned()));
     }
-    let folder = runs_of_plan(Path::new(RESULTS), &plan.name);
+    let folder = runs_of_plan(Path::new(RESULTS), plan);
     let newest = crate::base::list_dir(&folder)?
         .into_iter()
         .rev()
@@ -104,12 +104,14 @@ pub(super) fn existing_run(plan: &Plan, output_dir: Option<&Path>) -> Result<Opt
     Ok(newest)
 }
 
-/// The `--set` values that a plan's newest run was last applied with: a resume without any takes these again.
+/// The `--set` values that a plan's newest run was last applied with: a resume without any takes these again. The plan
+/// alone may not even be valid without them, so only its name is read.
 ///
 /// # Errors
 /// When the run cannot be read.
-pub fn frozen_sets(plan: &Plan, output_dir: Option<&Path>) -> Result<Vec<String>, AppError> {
-    let Some(run) = existing_run(plan, output_dir)? else { return Ok(Vec::new()) };
+pub fn frozen_sets(path: &Path, output_dir: Option<&Path>) -> Result<Vec<String>, AppError> {
+    let Some(name) = plan_name(path) else { return Ok(Vec::new()) };
+    let Some(run) = existing_run(&name, output_dir)? else { return Ok(Vec::new()) };
     let layout = RunLayout::new(&run);
     let generation = read_state(&layout)?.generation();
     let path = layout.frozen(generation).join("sources").join(SETS_SOURCE);
@@ -117,6 +119,15 @@ pub fn frozen_sets(plan: &Plan, output_dir: Option<&Path>) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     Ok(serde_json::from_str(&read_text(&path)?).map_err(|source| RunError::Decode { path, source })?)
+}
+
+/// The name of a plan that need not be valid otherwise; what is wrong with it is for the check to say.
+fn plan_name(path: &Path) -> Option<Name> {
+    let table: toml::Table = read_text(path).ok()?.parse().ok()?;
+    match table.get("name") {
+        Some(name) => Name::new(name.as_str()?).ok(),
+        None => Name::new(&slug(&path.file_stem()?.to_string_lossy())).ok(),
+    }
 }
 
 /// Starts or continues a run of a checked plan.
@@ -134,16 +145,12 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
     ];
     let frozen = Frozen { plan: plan.clone(), steps, sources };
     let output_dir = options.output_dir.as_deref();
-    let existing = existing_run(&plan, output_dir)?;
+    let existing = existing_run(&plan.name, output_dir)?;
     let unfinished = existing.as_deref().is_some_and(|dir| !matches!(show_run(dir).status, RunStatus::Finished(_)));
     let run = match existing {
         Some(dir) if options.edits.resumes() => Run::open(&dir, Arc::clone(&clock))?,
         Some(dir) if options.edits == EditChoice::Start && (unfinished || output_dir.is_some()) => {
-            return Err(AppError::Unfinished {
-                dir,
-                plan: path.to_owned(),
-                output_dir: options.output_dir.clone(),
-            });
+            return Err(AppError::Unfinished { dir, plan: path.to_owned(), output_dir: options.output_dir.clone() });
         }
         Some(_) | None => create(&plan, &frozen, output_dir, Arc::clone(&clock))?,
     };
@@ -166,8 +173,7 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
 
 fn create(plan: &Plan, frozen: &Frozen, output_dir: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Run, AppError> {
     let id = run_id(clock.now(), entropy());
-    let dir = output_dir
-        .map_or_else(|| runs_of_plan(Path::new(RESULTS), &plan.name).join(&id), Path::to_owned);
+    let dir = output_dir.map_or_else(|| runs_of_plan(Path::new(RESULTS), &plan.name).join(&id), Path::to_owned);
     let new = NewRun {
         dir: dir.clone(),
         id,

@@ -116,7 +116,8 @@ impl AppError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Unfinished { plan, output_dir, .. } => {
-                let dir = output_dir.as_ref().map_or_else(String::new, |dir| format!(" --output-dir {}", dir.display()));
+                let dir =
+                    output_dir.as_ref().map_or_else(String::new, |dir| format!(" --output-dir {}", dir.display()));
                 let new = if output_dir.is_some() {
                     "choose another --output-dir to start afresh".to_owned()
                 } else {

@@ -8,7 +8,10 @@ use super::apply::RESULTS;
 use super::catalog::catalog;
 use super::error::AppError;
 use crate::plan::{Address, NoMatch, Plan, StepSpec, expand, select};
-use crate::run::{Choice, Edits, FieldDiff, Frozen, Outlook, RunLayout, StepReport, explain_step, find_run, frozen_of, preview, read_state};
+use crate::run::{
+    Choice, Edits, FieldDiff, Frozen, Outlook, RunLayout, StepReport, explain_step, find_run, frozen_of, preview,
+    read_state,
+};
 
 /// All that is known of one step of one run.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,6 @@
 //! `dynbench init`: a commented plan to start from.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::error::AppError;
@@ -113,8 +113,16 @@ pub fn init(path: &Path, kind: InitKind) -> Result<(), AppError> {
     let stem = path.file_stem().map(|stem| crate::base::slug(&stem.to_string_lossy())).unwrap_or_default();
     let name: String = if stem.is_empty() { "plan".to_owned() } else { stem.chars().take(40).collect() };
     let text = format!("{}{}{TAIL}", HEAD.replace("NAME", name.trim_end_matches('-')), kind.deployments());
-    let created = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file = created.map_err(|source| FileError::new("create", path, source))?;
+    let mut file = match std::fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(AppError::Usage {
+                message: format!("{} exists already, and nothing is written over", path.display()),
+                help: Some("choose another name".to_owned()),
+            });
+        }
+        Err(source) => return Err(FileError::new("create", path, source).into()),
+    };
     file.write_all(text.as_bytes()).map_err(|source| FileError::new("write", path, source))?;
     Ok(())
 }

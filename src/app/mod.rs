@@ -31,12 +31,12 @@ pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
 pub use written::{render, show_template, steps_of, templates};
 
 // What the command line shows and listens to, by its one name.
+pub use crate::load::LiveProgress;
 pub use crate::measure::{METRICS, PointSummary};
 pub use crate::plan::{Checked, Plan, StepSpec, resolved_toml};
 pub use crate::run::{
-    Cause, EventBody, EventLevel, EventReceiver, ExitCode, Finding, Outlook, Progress, Pruned, RunEvent, RunInfo, RunReport,
-    RunStatus, Stop, StopLevel, event_channel, listen as listen_to_signals,
+    Cause, EventBody, EventLevel, EventReceiver, ExitCode, Finding, Outlook, Progress, Pruned, RunEvent, RunInfo,
+    RunReport, RunStatus, Stop, StopLevel, event_channel, listen as listen_to_signals,
 };
-pub use crate::load::LiveProgress;
 
 pub use crate::target::hold;

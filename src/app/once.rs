@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use crate::base::Name;
 use crate::load::{
-    self, Api, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer, Prompts, RequestShape,
-    Ruler,
+    self, Api, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer, Prompts,
+    RequestShape, Ruler,
 };
-use crate::measure::{Formula, Level, METRICS, PointData, PointMeta, PointSummary, RequestRecord, ValidityRules, judge};
+use crate::measure::{
+    Formula, Level, METRICS, PointData, PointMeta, PointSummary, RequestRecord, ValidityRules, judge,
+};
 
 /// Limit for a single question outside of the measurement.
 const QUESTION: Duration = Duration::from_secs(60);
@@ -123,8 +125,7 @@ pub async fn load_once(
             let tokenizer = LocalTokenizer::open(path)?;
             let text = format!("A {}", options.nonce);
             let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
-            let overhead =
-                load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, QUESTION).await?;
+            let overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, QUESTION).await?;
             Ruler::Tokenizer { tokenizer: Arc::new(tokenizer), overhead }
         }
         None => load::calibrate(&endpoint, &shape, &capabilities, &options.nonce, QUESTION)
@@ -135,12 +136,7 @@ pub async fn load_once(
     let prompts = |level: String| {
         Arc::new(Prompts {
             asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
-            lengths: Lengths {
-                isl: options.isl,
-                isl_std: options.isl_std,
-                osl: options.osl,
-                osl_std: 0.0,
-            },
+            lengths: Lengths { isl: options.isl, isl_std: options.isl_std, osl: options.osl, osl_std: 0.0 },
             ruler: Arc::clone(&ruler),
             shape: shape.clone(),
             capabilities,
@@ -161,7 +157,8 @@ pub async fn load_once(
 
 fn endpoint(options: &LoadOptions) -> Result<Endpoint, AppError> {
     let key = |name: &String| {
-        std::env::var(name).map_err(|_| AppError::usage(format!("the environment variable {name} is not set (or not UTF-8)")))
+        std::env::var(name)
+            .map_err(|_| AppError::usage(format!("the environment variable {name} is not set (or not UTF-8)")))
     };
     Ok(Endpoint::new(&EndpointSpec {
         url: options.url.clone(),

@@ -37,7 +37,7 @@ impl Preview {
 /// When an earlier run of the plan cannot be read.
 pub fn preview(plan: &Plan, output_dir: Option<&Path>) -> Result<Preview, AppError> {
     let steps = expand(plan, &catalog());
-    let run = existing_run(plan, output_dir)?;
+    let run = existing_run(&plan.name, output_dir)?;
     let frozen = Frozen { plan: plan.clone(), steps: steps.clone(), sources: Vec::new() };
     let choice = Choice { edits: Edits::Accept, ..Choice::default() };
     let outlooks = outlooks(run.as_deref(), Some(&frozen), &choice)?;

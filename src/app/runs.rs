@@ -6,8 +6,8 @@ use super::apply::RESULTS;
 use super::error::AppError;
 use crate::base::{Clock, SystemClock};
 use crate::run::{
-    Finding, PruneRule, Pruned, RunInfo, StepReport, export_run, find_run, fsck as check_run, import_run, list_runs,
-    prune_runs, read_state, show_run, RunLayout, frozen_of,
+    Finding, PruneRule, Pruned, RunInfo, RunLayout, StepReport, export_run, find_run, frozen_of, fsck as check_run,
+    import_run, list_runs, prune_runs, read_state, show_run,
 };
 
 /// The folder of a run: by folder, id, start of an id, or `latest`.

@@ -65,8 +65,7 @@ pub fn simulate_config(options: &SimulateOptions) -> Result<SimConfig, AppError>
 /// When the port is taken.
 pub fn listen(host: IpAddr, port: u16) -> Result<TcpListener, AppError> {
     let address = SocketAddr::new(host, port);
-    TcpListener::bind(address)
-        .map_err(|source| AppError::System { action: format!("listen at {address}"), source })
+    TcpListener::bind(address).map_err(|source| AppError::System { action: format!("listen at {address}"), source })
 }
 
 /// Serves until cancelled.

@@ -91,13 +91,14 @@ fn preview_json(checked: &Checked, preview: &Preview) -> serde_json::Value {
 fn preview_text(checked: &Checked, preview: &Preview) -> String {
     let mut out = String::from("# Every value, as resolved\n\n");
     out.push_str(&checked.resolved.as_ref().map_or_else(String::new, app::resolved_toml));
-    let of_run = preview.run.as_ref().map_or_else(|| "a new run".to_owned(), |run| format!("the run in {}", run.display()));
+    let of_run =
+        preview.run.as_ref().map_or_else(|| "a new run".to_owned(), |run| format!("the run in {}", run.display()));
     out.push_str(&format!("\n# Steps of {of_run}\n\n"));
     let width = preview.outlooks.iter().map(|outlook| outlook.address.as_str().len()).max().unwrap_or(0);
     for outlook in &preview.outlooks {
-        let time = outlook
-            .estimate_seconds
-            .map_or_else(String::new, |seconds| format!(" (about {})", format_duration(std::time::Duration::from_secs_f64(seconds))));
+        let time = outlook.estimate_seconds.map_or_else(String::new, |seconds| {
+            format!(" (about {})", format_duration(std::time::Duration::from_secs_f64(seconds)))
+        });
         out.push_str(&format!(
             "{:<10} {:<width$}  {}{time}\n{:<10} {:<width$}  because {}\n",
             outlook.decision, outlook.address, outlook.summary, "", "", outlook.why

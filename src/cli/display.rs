@@ -132,7 +132,8 @@ impl Display {
         let Some(bar) = &running.bar else {
             if running.said.elapsed() >= STILL {
                 running.said = Instant::now();
-                let count = if progress.total > 0 { format!(" {}/{}", progress.done, progress.total) } else { String::new() };
+                let count =
+                    if progress.total > 0 { format!(" {}/{}", progress.done, progress.total) } else { String::new() };
                 let since = format_duration(running.since.elapsed());
                 self.line(&format!("still    {address}: {}{count}{figures} (for {since})", progress.doing));
             }
@@ -154,9 +155,14 @@ impl Display {
             bar.finish_and_clear();
         }
         self.ended += 1;
-        let took = running.map_or_else(String::new, |running| format!(" in {}", format_duration(running.since.elapsed())));
+        let took =
+            running.map_or_else(String::new, |running| format!(" in {}", format_duration(running.since.elapsed())));
         let of = if self.due > 0 { format!(" [{}/{}]", self.ended.min(self.due), self.due) } else { String::new() };
-        let text = if word == "ok" { format!("{word:<8} {address}{took}{of}") } else { format!("{word:<8} {message}{took}{of}") };
+        let text = if word == "ok" {
+            format!("{word:<8} {address}{took}{of}")
+        } else {
+            format!("{word:<8} {message}{took}{of}")
+        };
         self.line(&text);
     }
 }

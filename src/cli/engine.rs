@@ -19,9 +19,8 @@ pub(super) fn simulate(arguments: &Simulate) -> Result<ExitCode, AppError> {
     };
     let config = app::simulate_config(&options)?;
     let listener = app::listen(arguments.host, arguments.port)?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| AppError::System { action: "see the port".to_owned(), source })?;
+    let address =
+        listener.local_addr().map_err(|source| AppError::System { action: "see the port".to_owned(), source })?;
     print::say(&format!(
         "serving {} (simulated, {}, time-scale {}) at http://{address}; Ctrl-C ends it",
         config.model,

@@ -84,9 +84,6 @@ fn init(arguments: &Init) -> Result<ExitCode, AppError> {
         InitTarget::Kubernetes => app::InitKind::Kubernetes,
     };
     app::init(&arguments.path, kind)?;
-    print::say(&format!(
-        "wrote {}; next: dynbench check {0} && dynbench plan {0}",
-        arguments.path.display()
-    ));
+    print::say(&format!("wrote {}; next: dynbench check {0} && dynbench plan {0}", arguments.path.display()));
     Ok(ExitCode::DONE)
 }

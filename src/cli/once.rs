@@ -80,7 +80,8 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
 }
 
 fn bar(options: &LoadOptions) -> Option<ProgressBar> {
-    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})").ok()?;
+    let style =
+        ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})").ok()?;
     let total = options.requests.unwrap_or_else(|| (10 * u64::from(options.concurrency)).max(400));
     io::stderr().is_terminal().then(|| ProgressBar::new(total).with_style(style))
 }
@@ -99,15 +100,30 @@ fn text(loaded: &Loaded) -> String {
     let counts = &summary.counts;
     let mut out = format!(
         "{} at {}, {} concurrent: {} ok, {} failed in {:.1} s\n\n{:<36} {:>10} {:>10} {:>10} {:>10}\n",
-        summary.meta.model, summary.meta.url, summary.meta.level.value(), counts.ok, counts.failed, summary.duration_s,
-        "", "mean", "p50", "p90", "p99"
+        summary.meta.model,
+        summary.meta.url,
+        summary.meta.level.value(),
+        counts.ok,
+        counts.failed,
+        summary.duration_s,
+        "",
+        "mean",
+        "p50",
+        "p90",
+        "p99"
     );
     let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format_quantity);
     for metric in METRICS {
         let name = format!("{} ({})", metric.title, metric.unit);
         if let Some(found) = summary.distributions.get(metric.id) {
             let p = |p| cell(found.trusted_percentile(p));
-            out.push_str(&format!("{name:<36} {:>10} {:>10} {:>10} {:>10}\n", cell(Some(found.mean)), p(50), p(90), p(99)));
+            out.push_str(&format!(
+                "{name:<36} {:>10} {:>10} {:>10} {:>10}\n",
+                cell(Some(found.mean)),
+                p(50),
+                p(90),
+                p(99)
+            ));
         } else if let Some(value) = summary.values.get(metric.id) {
             out.push_str(&format!("{name:<36} {:>10}\n", cell(Some(*value))));
         }

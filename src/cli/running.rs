@@ -10,7 +10,8 @@ use super::args::{Apply, Cleanup};
 use super::display::Display;
 use super::{ask, print};
 use crate::app::{
-    self, AppError, Applied, ApplyOptions, CleanupScope, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent, Stop, StopLevel,
+    self, AppError, Applied, ApplyOptions, CleanupScope, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent,
+    Stop, StopLevel,
 };
 use crate::base::FileError;
 
@@ -44,11 +45,7 @@ pub(super) fn apply(arguments: &Apply) -> Result<ExitCode, AppError> {
     let output_dir = arguments.output_dir.as_deref();
     let mut sets = ask::overrides(file).all();
     if arguments.resume && sets.is_empty() {
-        // The plan alone names the run; what it was last applied with makes it whole.
-        let bare = app::check(&file.plan, &Overrides::default());
-        if let Some(plan) = &bare.plan {
-            sets = app::frozen_sets(plan, output_dir)?;
-        }
+        sets = app::frozen_sets(&file.plan, output_dir)?;
         if !sets.is_empty() {
             print::say(&format!("as this run was started: --set {}", sets.join(" --set ")));
         }
@@ -163,7 +160,8 @@ fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Exi
         print::say(&format!("end it with: dynbench cleanup --run {}", applied.dir.display()));
     }
     if !report.outstanding.is_empty() {
-        let dir = arguments.output_dir.as_ref().map_or_else(String::new, |dir| format!(" --output-dir {}", dir.display()));
+        let dir =
+            arguments.output_dir.as_ref().map_or_else(String::new, |dir| format!(" --output-dir {}", dir.display()));
         print::say(&format!("go on with: dynbench apply {}{dir} --resume", arguments.file.plan.display()));
     }
     print::say(&format!("results: {}", applied.dir.display()));

@@ -171,6 +171,9 @@ mod tests {
             let text = write_yaml(std::slice::from_ref(&object));
             let read = read_yaml(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
             prop_assert_eq!(&read[0].value, &object, "{}", text);
+            // A reader of YAML 1.2, by somebody else.
+            let elsewhere: Value = serde_yaml::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
+            prop_assert_eq!(&elsewhere, &object, "{}", text);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::error::RunError;
 use super::fsck::fsck;
 use super::layout::RunLayout;
 use super::lock::{Holder, RunLock};
-use super::entry::read_state;
+use super::open::read_state;
 use crate::base::{
     FileError, Timestamp, create_dir, create_new_dir, list_dir, publish_dir, remove_dir, rename, sync_tree,
 };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::RunError;
 use super::layout::RunLayout;
 use super::lock::RunLock;
-use super::entry::read_state;
+use super::open::read_state;
 use super::state::RunState;
 use super::step::Obligation;
 use crate::base::list_dir;

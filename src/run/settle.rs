@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::open::Run;
 use super::error::RunError;
 use super::journal::Event;
 use super::layout::RunLayout;
 use super::outcome::ExitCode;
-use super::entry::Run;
 use super::step::Obligation;
 use crate::base::Clock;
 use crate::plan::{Plan, StepSpec};
@@ -70,6 +70,6 @@ impl Settling {
 /// When it is no run, or cannot be read.
 pub fn frozen_of(dir: &Path) -> Result<(Plan, Vec<StepSpec>), RunError> {
     let layout = RunLayout::new(dir);
-    let state = super::entry::read_state(&layout)?;
+    let state = super::open::read_state(&layout)?;
     super::frozen::thaw(&layout, state.generation())
 }

@@ -48,12 +48,29 @@ mod tests {
     use super::super::stop::StopLevel;
     use super::*;
 
+    /// A handler stays for the life of its process, so it must not be the life of all the other tests.
+    #[test]
+    fn a_signal_raises_the_level_instead_of_ending_the_process() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "run::signals::tests::in_a_process_of_its_own", "--ignored", "--test-threads=1"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     #[tokio::test]
-    async fn a_hangup_raises_the_level_instead_of_ending_the_process() {
+    #[ignore = "run by the test above"]
+    async fn in_a_process_of_its_own() {
+        use rustix::process::{Signal, getpid, kill_process};
         let stop = Stop::default();
         let listener = listen(stop.clone()).unwrap();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
-        stop.reached(StopLevel::Orderly).await;
+        for (signal, level) in
+            [(Signal::HUP, StopLevel::Orderly), (Signal::TERM, StopLevel::Quick), (Signal::INT, StopLevel::Now)]
+        {
+            kill_process(getpid(), signal).unwrap();
+            stop.reached(level).await;
+        }
         assert_eq!(stop.signal(), Some(StopSignal::Hangup));
         drop(listener);
     }

@@ -6,5 +6,6 @@ mod faults;
 mod oracle;
 mod policies;
 mod shelf;
+mod stage;
 mod stopping;
 pub(super) mod world;

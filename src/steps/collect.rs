@@ -35,11 +35,7 @@ impl StepAction for Collect {
                 into.push(format!("r{}", cx.spec.block));
             }
             folder(&into)?;
-            let lost = here
-                .target
-                .collect(here.live(), &deployed, &into)
-                .await
-                .map_err(|error| here.failure(error))?;
+            let lost = here.target.collect(here.live(), &deployed, &into).await.map_err(|error| here.failure(error))?;
             for what in &lost {
                 cx.note(format!("not collected: {what}")).await?;
             }

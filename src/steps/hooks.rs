@@ -145,8 +145,7 @@ fn numbers(stdout: &str) -> Result<BTreeMap<String, f64>, String> {
     if stdout.trim().is_empty() {
         return Ok(BTreeMap::new());
     }
-    let object: serde_json::Map<String, Value> =
-        serde_json::from_str(stdout).map_err(|error| error.to_string())?;
+    let object: serde_json::Map<String, Value> = serde_json::from_str(stdout).map_err(|error| error.to_string())?;
     Ok(object.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect())
 }
 

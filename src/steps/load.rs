@@ -61,6 +61,8 @@ impl Spill {
             return Ok(Self { path: None });
         }
         let dir = cx.run_dir().join(".run/spill");
+        // Points are measured one at a time: whatever lies there was left by a process that was killed.
+        crate::base::remove_dir(&dir).map_err(|error| StepFailure::from_error(FailureKind::Storage, &error))?;
         folder(&dir)?;
         Ok(Self { path: Some(dir.join(format!("{}.{}", cx.spec.address.file_stem(), cx.attempt))) })
     }
@@ -95,8 +97,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
     let (isl_method, overhead) = (ruler.method(), ruler.overhead());
     let level = Level::Concurrency(concurrency).to_string();
-    let prompts =
-        traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
+    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
     let requests = workload.requests_at(concurrency);
     let mut spec = traffic::level_spec(workload, concurrency, requests);
     spec.spill = spill.map(Path::to_owned);

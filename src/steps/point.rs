@@ -7,9 +7,7 @@ use super::raw::SpilledResponses;
 use super::surroundings::Surroundings;
 use crate::base::digest_json;
 use crate::load::{CounterSnapshot, EndedBy, LevelRun, Totals};
-use crate::measure::{
-    Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge,
-};
+use crate::measure::{Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge};
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, write_exports, write_point};
 use crate::run::{FailureKind, StepFailure};
@@ -65,9 +63,11 @@ pub(super) async fn finish(
     let written = tokio::task::spawn_blocking(move || {
         write_point(&dir, &data, &summary)?;
         if wanted {
-            let raw = spill
-                .as_deref()
-                .map(|spill| SpilledResponses { spill, origin: data.meta.origin, keep_responses: keep_raw });
+            let raw = spill.as_deref().map(|spill| SpilledResponses {
+                spill,
+                origin: data.meta.origin,
+                keep_responses: keep_raw,
+            });
             write_exports(
                 &dir,
                 &ExportInput {
@@ -158,7 +158,10 @@ fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
         requests: workload.requests_at(around.concurrency),
         warm_up_requests: workload.warm_up_requests,
         tokenizer: tokenizer.map(|path| path.display().to_string()),
-        artifact_directory: crate::run::place(&around.here.cx.spec, plan.workloads.len() > 1).unwrap_or_default().display().to_string(),
+        artifact_directory: crate::run::place(&around.here.cx.spec, plan.workloads.len() > 1)
+            .unwrap_or_default()
+            .display()
+            .to_string(),
     }
 }
 
@@ -168,7 +171,8 @@ pub(super) fn counter_checks(before: &CounterSnapshot, after: &CounterSnapshot, 
     if ours.other > 0 {
         return Vec::new();
     }
-    let growth = |before: Option<f64>, after: Option<f64>| Some((after? - before.unwrap_or(0.0)).max(0.0).round() as u64);
+    let growth =
+        |before: Option<f64>, after: Option<f64>| Some((after? - before.unwrap_or(0.0)).max(0.0).round() as u64);
     [
         ("requests", growth(before.requests, after.requests), ours.ok),
         ("prompt tokens", growth(before.prompt_tokens, after.prompt_tokens), ours.prompt_tokens),

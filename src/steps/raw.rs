@@ -73,8 +73,7 @@ mod tests {
             ..RawResponse::default()
         };
         let found = exchange(raw, Timestamp(100));
-        let expected =
-            [(110, "data: a\n\n"), (130, "data: b\n\n"), (130, "data: c\r\n\r\n"), (140, "data: [DONE]")];
+        let expected = [(110, "data: a\n\n"), (130, "data: b\n\n"), (130, "data: c\r\n\r\n"), (140, "data: [DONE]")];
         assert_eq!(found.responses, expected.map(|(at, text)| (at, text.to_owned())));
         assert_eq!((found.timestamp_ns, found.payload.as_str()), (105, "{}"));
     }

@@ -46,7 +46,9 @@ fn incarnations(plan: &Plan, states: &[StepReport]) -> Vec<String> {
     }
     let mut lives: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for report in states {
-        let Some(life) = report.output.as_ref().and_then(|output| output.get("incarnation")?.as_str()) else { continue };
+        let Some(life) = report.output.as_ref().and_then(|output| output.get("incarnation")?.as_str()) else {
+            continue;
+        };
         let Some((deployment, _)) = report.address.as_str().split_once('/') else { continue };
         // Repeats are deployed anew by design: only the lives within one block are counted together.
         let block = report.address.as_str().rsplit_once("/r").map_or("", |(_, block)| block);

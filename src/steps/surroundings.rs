@@ -136,8 +136,7 @@ impl Ledger for StepLedger<'_> {
             let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
             let address = self.cx.spec.address.clone();
             let id = format!("{address}#{}.{number}", self.cx.attempt);
-            let obligation =
-                Obligation { id: id.clone(), address, target: self.target.to_owned(), what, handle };
+            let obligation = Obligation { id: id.clone(), address, target: self.target.to_owned(), what, handle };
             self.cx.open_obligation(obligation).await.map_err(journal_error)?;
             Ok(id)
         })

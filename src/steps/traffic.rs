@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load;
-use crate::load::{Asker, Calibration, Capabilities, LevelSpec, Lengths, LocalTokenizer, Prompts, RequestShape, Ruler};
+use crate::load::{Asker, Calibration, Capabilities, Lengths, LevelSpec, LocalTokenizer, Prompts, RequestShape, Ruler};
 use crate::plan::{Api, Deployment, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
@@ -102,12 +102,7 @@ pub(super) fn prompts(
             repeat: cx.spec.block,
             attempt: cx.attempt,
         },
-        lengths: Lengths {
-            isl: workload.isl,
-            isl_std: workload.isl_std,
-            osl: workload.osl,
-            osl_std: workload.osl_std,
-        },
+        lengths: Lengths { isl: workload.isl, isl_std: workload.isl_std, osl: workload.osl, osl_std: workload.osl_std },
         ruler: Arc::new(ruler),
         shape: shape(workload, model),
         capabilities: tuning.capabilities,

@@ -1,7 +1,7 @@
 //! `wait`: until the deployment lists the model and answers a canary, or will never do so.
 
-use super::surroundings::{StepLedger, Surroundings};
 use super::hooks::{self, Moment};
+use super::surroundings::{StepLedger, Surroundings};
 use crate::base::format_duration;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};

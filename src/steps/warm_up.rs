@@ -62,10 +62,9 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, ready: &Ready) -> Re
     if let Some(tokenizer) = traffic::tokenizer(cx, here.deployment)? {
         let text = format!("A {}", cx.shared.nonce);
         let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
-        tuning.overhead =
-            load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, traffic::QUESTION)
-                .await
-                .map_err(|error| load_failure(&error))?;
+        tuning.overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, traffic::QUESTION)
+            .await
+            .map_err(|error| load_failure(&error))?;
     } else {
         let nonce = format!("{}-{}", cx.shared.nonce, cx.attempt);
         tuning.calibration = load::calibrate(&endpoint, &shape, &capabilities, &nonce, traffic::QUESTION)
@@ -83,12 +82,7 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, ready: &Ready) -> Re
 }
 
 /// Sends the warm-up requests, many at a time.
-async fn send(
-    here: &Surroundings<'_>,
-    workload: &Workload,
-    ready: &Ready,
-    tuning: &Tuning,
-) -> Result<(), StepFailure> {
+async fn send(here: &Surroundings<'_>, workload: &Workload, ready: &Ready, tuning: &Tuning) -> Result<(), StepFailure> {
     let cx = here.cx;
     let requests = workload.warm_up_requests;
     if requests == 0 {
@@ -97,15 +91,13 @@ async fn send(
     let most = workload.concurrency.iter().copied().max().unwrap_or(1);
     let concurrency = most.min(u32::try_from(requests).unwrap_or(u32::MAX));
     let ruler: Ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
-    let prompts =
-        traffic::prompts(cx, here.deployment, workload, tuning, ruler, &ready.endpoint.model, "warm-up");
+    let prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, &ready.endpoint.model, "warm-up");
     let spec = traffic::level_spec(workload, concurrency, requests);
     let endpoint = traffic::endpoint(&ready.endpoint)?;
     let live = Arc::new(LiveProgress::default());
     let warm = load::warm_up(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let warm = super::load::watched(cx, "warming up", requests, &live, warm)
-        .await
-        .map_err(|error| load_failure(&error))?;
+    let warm =
+        super::load::watched(cx, "warming up", requests, &live, warm).await.map_err(|error| load_failure(&error))?;
     if cx.cancel.is_cancelled() {
         return Err(interrupted());
     }

@@ -83,10 +83,22 @@ const KEYS: &[Key] = &[
     count("decode-replicas", "1", "Decode workers of a disaggregated engine, one GPU each."),
     number("prefill-tokens-per-s", "16000.0", "Prompt tokens that one worker can prefill in a second."),
     number("prefill-step-ms", "2.0", "Fixed cost of every step that prefills anything, milliseconds."),
-    number("decode-step-ms", "6.0", "Fixed cost of every step that decodes anything (reading the weights), milliseconds."),
+    number(
+        "decode-step-ms",
+        "6.0",
+        "Fixed cost of every step that decodes anything (reading the weights), milliseconds.",
+    ),
     number("decode-ms-per-sequence", "0.03", "What each decoding sequence adds to a step, milliseconds."),
-    number("decode-ms-per-1k-kv", "0.02", "What each 1000 tokens of context of the decoding sequences add to a step, milliseconds."),
-    number("step-jitter", "0.02", "Random spread of step times: standard deviation relative to the step, drawn by the seed."),
+    number(
+        "decode-ms-per-1k-kv",
+        "0.02",
+        "What each 1000 tokens of context of the decoding sequences add to a step, milliseconds.",
+    ),
+    number(
+        "step-jitter",
+        "0.02",
+        "Random spread of step times: standard deviation relative to the step, drawn by the seed.",
+    ),
     count("max-batch", "256", "Most sequences that one worker holds at once, prefilling and decoding."),
     count("max-batched-tokens", "2048", "Most tokens of one step of one worker (the budget of chunked prefill)."),
     count("kv-tokens", "131072", "KV cache of one worker, in tokens."),
@@ -94,7 +106,11 @@ const KEYS: &[Key] = &[
     number("kv-transfer-ms", "5.0", "Fixed time of one transfer of KV cache from prefill to decode, milliseconds."),
     number("kv-transfer-ms-per-1k", "5.0", "What each 1000 prompt tokens add to a transfer, milliseconds."),
     number("server-ms", "1.0", "What HTTP server and tokenizer take before the engine sees a request, milliseconds."),
-    number("router-ms", "2.0", "What the router in front of aggregated and disaggregated engines adds to that, milliseconds."),
+    number(
+        "router-ms",
+        "2.0",
+        "What the router in front of aggregated and disaggregated engines adds to that, milliseconds.",
+    ),
     count("max-queue", "4096", "Most requests that wait for a worker; one more is answered 503."),
     count("max-model-len", "32768", "Most tokens of a prompt and its output together; more is answered 400."),
     whole("chat-template-tokens", "8", "Tokens that the chat template adds to the words of the messages."),
@@ -197,7 +213,9 @@ impl TargetKind for Simulated {
                     problems.push(Diagnostic::error(problem.to_string()).at(place(problem.key)));
                 }
             }
-            Err(error) => problems.push(Diagnostic::error(format!("the engine does not take this: {error}")).at(place(""))),
+            Err(error) => {
+                problems.push(Diagnostic::error(format!("the engine does not take this: {error}")).at(place("")))
+            }
         }
         let disaggregated = values.json.get("engine").and_then(Value::as_str) == Some("disaggregated");
         let (wrong, help): (&[&str], _) = if disaggregated {

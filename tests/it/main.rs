@@ -6,4 +6,5 @@ mod drift;
 mod faults;
 mod floors;
 mod plans;
+mod readme;
 mod world;

@@ -3,11 +3,11 @@
 use super::axis::{self, Axis};
 use super::frame::{self, Entry, Page, Panel};
 use super::input::{Missing, PlotInput, Quantity};
-use crate::measure::Bound;
 use super::labels::{self, End, Obstacles};
 use super::scene::{At, Scene};
 use super::series::{Gathered, Group, Mark, PanelData, Series, Wanted, gather};
 use super::style::{self, Fill, Look};
+use crate::measure::Bound;
 use crate::measure::{Better, metric};
 
 /// Names at the ends of lines may take this much from the panel's width; longer ones stand in a legend above it.

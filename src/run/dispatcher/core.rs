@@ -164,6 +164,9 @@ impl Dispatcher {
         let stop = self.stop.clone();
         self.tell_kept();
         loop {
+            if !self.stopping && stop.level() >= StopLevel::Orderly {
+                self.end_in_order();
+            }
             while self.settle() || self.start_ready() {}
             if self.running.is_empty() {
                 self.refuse_deadlock();

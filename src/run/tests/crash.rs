@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::super::*;
-use super::world::{Death, Stage, address};
+use super::stage::{Death, Stage};
+use super::world::address;
 
 const DEPLOYMENTS: &[&str] = &["agg", "disagg"];
 const LEVELS: &[u32] = &[1, 2, 4];

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::PlotInput;
-use crate::measure::Bound;
 use crate::base::{Name, Timestamp};
+use crate::measure::Bound;
 use crate::measure::{
     Breach, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
     TokenSource,

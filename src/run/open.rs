@@ -85,6 +85,11 @@ impl Run {
     pub fn create(new: &NewRun, clock: Arc<dyn Clock>) -> Result<Self, RunError> {
         Graph::new(new.frozen.steps.clone())?;
         let layout = layout::create(&new.dir)?;
+        let holder = Holder::this_process(clock.now());
+        let lock = RunLock::take(&layout, &holder)?;
+        if layout.journal().exists() {
+            return Err(RunError::Exists { dir: new.dir.clone() });
+        }
         frozen::freeze(&layout, 1, &new.frozen)?;
         let first = Event::RunCreated {
             run: new.id.clone(),
@@ -94,7 +99,7 @@ impl Run {
             steps: frozen::digest_of(&new.frozen.steps),
         };
         Journal::create(&layout.journal(), clock.now(), &first)?;
-        Self::open(&new.dir, clock)
+        Self::with_lock(layout, clock, holder, lock)
     }
 
     /// Takes a run up again. A torn last line of its journal is cut off.
@@ -108,6 +113,10 @@ impl Run {
         }
         let holder = Holder::this_process(clock.now());
         let lock = RunLock::take(&layout, &holder)?;
+        Self::with_lock(layout, clock, holder, lock)
+    }
+
+    fn with_lock(layout: RunLayout, clock: Arc<dyn Clock>, holder: Holder, lock: RunLock) -> Result<Self, RunError> {
         let (journal, replay) = Journal::open(&layout)?;
         let state = replayed(&layout, &replay)?;
         let (plan, steps) = frozen::thaw(&layout, state.generation())?;
