@@ -46,7 +46,7 @@ fn plans_that_init_writes_are_good() {
         let ran = world.ends(0, &["check", "--json", &file]);
         assert_eq!(ran.json()[0]["problems"], serde_json::json!([]), "{kind}");
     }
-    let ran = world.ends(11, &["init", "simulated.toml"]);
+    let ran = world.ends(2, &["init", "simulated.toml"]);
     assert!(ran.stderr.contains("simulated.toml") && ran.stderr.contains("exists"), "{}", ran.stderr);
 }
 
@@ -56,7 +56,11 @@ fn every_template_shows_itself() {
     let list = world.ends(0, &["templates", "list"]).stdout;
     assert_snapshot!("templates", list);
     let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names.len(), fs::read_dir("templates").unwrap().count());
+    let files = fs::read_dir("templates").unwrap().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".yaml.j2")
+    });
+    assert_eq!(names.len(), files.count());
     for name in names {
         assert_snapshot!(format!("template-{name}"), world.ends(0, &["templates", "show", name]).stdout);
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod applying;
+mod cli;
 mod drift;
 mod faults;
 mod floors;

@@ -181,7 +181,7 @@ fn every_value_of_a_plan_can_be_set() {
     assert_eq!(plan.deployments["a"].gpus, Some(4.0));
     assert_eq!(plan.policy.ready_deadline.as_secs(), 300);
     assert_eq!(plan.objectives[0].metric, "time-to-first-token");
-    assert_eq!(plan.deployments["b"].target.values.json["time-scale"], 2);
+    assert_eq!(plan.deployments["b"].values.json["time-scale"], 2);
 }
 
 #[test]
@@ -226,11 +226,11 @@ fn a_key_changes_exactly_with_what_decides_the_result() {
     for of_traffic in ["workload.isl=201", "workload.osl-std=1", "workload.seed=7", "workload.request.timeout=10s"] {
         assert_eq!(changed(&[of_traffic]), set(&[points.as_slice(), &warm_ups].concat()), "{of_traffic}");
     }
-    let of_a = changed(&["deployments.a.engine=disaggregated"]);
+    let of_a = changed(&["deployments.a.decode-step-ms=9"]);
     assert!(of_a.contains("a/render") && of_a.contains("a/default/load/c2"));
     assert!(of_a.iter().all(|address| address.starts_with("a/")), "{of_a:?}");
     assert_eq!(changed(&["compare.margin=0.1"]), set(&["summarize"]));
-    assert_eq!(changed(&["deployments.a.gpus=8"]), set(&["plot/pareto", "summarize"]));
+    assert_eq!(changed(&["deployments.a.gpus=8"]), set(&["plot/efficiency-tok-s-gpu-vs-user", "plot/pareto", "summarize"]));
     for nothing in [
         "name=other",
         "workload.concurrency=[2,1,4]",

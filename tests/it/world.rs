@@ -49,7 +49,6 @@ send-lag-ms = 10000.0
 /// A folder in which the binary works.
 pub(crate) struct World {
     dir: TempDir,
-    env: BTreeMap<String, String>,
 }
 
 /// What a command said, and how it ended.
@@ -63,15 +62,9 @@ pub(crate) struct Ran {
 impl World {
     /// With this plan in `plan.toml`.
     pub(crate) fn new(plan: &str) -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new() };
+        let world = Self { dir: tempfile::tempdir().unwrap() };
         world.write(PLAN, plan);
         world
-    }
-
-    /// With one more environment variable.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.insert(name.to_owned(), value.to_owned());
-        self
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
@@ -98,14 +91,8 @@ impl World {
         self.read("results/small/latest/SUMMARY.txt")
     }
 
-    /// Lines of the newest run's journal that hold the word.
-    pub(crate) fn journalled(&self, word: &str) -> usize {
-        let journal = self.read("results/small/latest/.run/journal.jsonl");
-        journal.lines().filter(|line| line.contains(word)).count()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dynbench"));
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .current_dir(self.dir.path())
@@ -113,7 +100,6 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
             .env("NO_COLOR", "1")
-            .envs(&self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -122,7 +108,7 @@ impl World {
 
     /// Starts a command and leaves it running.
     pub(crate) fn start(&self, args: &[&str]) -> Started {
-        Started { child: self.command(args).spawn().unwrap() }
+        Started { child: self.command(env!("CARGO_BIN_EXE_dynbench"), args).spawn().unwrap() }
     }
 
     /// Runs a command to its end.
@@ -137,6 +123,12 @@ impl World {
         ran
     }
 
+    /// What another program says that ends well; `None`: it is not there, or may not.
+    pub(crate) fn other(&self, program: &str, args: &[&str]) -> Option<String> {
+        let ran = Started { child: self.command(program, args).spawn().ok()? }.end(args);
+        (ran.code == 0).then_some(ran.stdout)
+    }
+
     /// Takes out what differs from run to run, for snapshots.
     pub(crate) fn filters(&self) -> insta::Settings {
         let mut settings = insta::Settings::clone_current();
@@ -147,7 +139,7 @@ impl World {
         settings.add_filter(r"\d{8}-\d{6}-[0-9a-f]{4}", "[RUN]");
         settings.add_filter(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "[WHEN]");
         settings.add_filter(r"(127\.0\.0\.1|localhost):\d+", "[ADDRESS]");
-        settings.add_filter(r"(in|after|for) \d+(\.\d+)?(ms|s)\b", "$1 [TIME]");
+        settings.add_filter(r"(in|after|for) \d+(\.\d+)? ?(ms|s)\b", "$1 [TIME]");
         settings.add_filter(r"about \d+(\.\d+)?(ms|s)\b", "about [TIME]");
         settings.add_filter(r"\bpid \d+", "pid [PID]");
         settings.add_filter(r#""(pid|start|started|boot|inode)":("?)[0-9a-f.-]+"?"#, r#""$1":[..]"#);
@@ -215,7 +207,9 @@ impl Ran {
 
     /// What stderr says after the plan was shown, without the steps that went well.
     pub(crate) fn essence(&self) -> String {
-        let after = self.stderr.split_once("come on top\n").map_or(self.stderr.as_str(), |(_, after)| after);
+        let said = &self.stderr;
+        let shown = said.split_once("come on top\n").or_else(|| said.rsplit_once("  # default\n"));
+        let after = shown.map_or(said.as_str(), |(_, after)| after);
         let lines = after.lines().filter(|line| !["start ", "ok ", "still "].iter().any(|word| line.starts_with(word)));
         let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
         lines.join("\n")
