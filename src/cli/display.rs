@@ -172,7 +172,7 @@ fn waiting_style() -> ProgressStyle {
 }
 
 fn counting_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {prefix}  [{bar:24}] {pos}/{len}  {wide_msg}  {elapsed} (left {eta})")
+    ProgressStyle::with_template("{spinner} {prefix}  [{bar:24}] {pos}/{len}  {wide_msg}  {elapsed}")
         .expect("a template that was tried")
         .progress_chars("=> ")
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::Run;
 use super::error::RunError;
 use super::journal::Event;
 use super::layout::RunLayout;
+use super::open::Run;
 use super::outcome::ExitCode;
 use super::step::Obligation;
 use crate::base::Clock;

@@ -26,7 +26,9 @@ pub(super) struct Collect;
 impl StepAction for Collect {
     fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
         Box::pin(async move {
-            let here = Surroundings::of(cx);
+            let Some(here) = Surroundings::find(cx) else {
+                return Ok(StepOutcome::ok(json!({ "lost": ["the deployment is not in the plan any more"] })));
+            };
             let Ok(deployed) = here.output::<Deployed>("deploy").await else {
                 return Ok(StepOutcome::ok(json!({ "lost": ["nothing was deployed"] })));
             };

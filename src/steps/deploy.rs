@@ -1,6 +1,6 @@
 //! `deploy`: brings a deployment to life. What an earlier life left behind is ended first.
 
-use super::surroundings::{StepLedger, Surroundings, end, folder};
+use super::surroundings::{StepLedger, Surroundings, end, folder, obligations};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
@@ -24,7 +24,7 @@ impl StepAction for Deploy {
     fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
         Box::pin(async move {
             let here = Surroundings::of(cx);
-            for open in here.obligations().await {
+            for open in obligations(cx).await {
                 cx.note(format!("ending {}, left behind by an earlier session", open.what)).await?;
                 end(cx, &open).await?;
             }

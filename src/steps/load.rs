@@ -1,9 +1,10 @@
 //! `load`: one point. Incarnation, counters and hooks around a closed loop; its files are published if all went well.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,8 +13,8 @@ use super::hooks::{self, Moment};
 use super::point::{self, Circumstances};
 use super::surroundings::{Surroundings, folder};
 use super::traffic::{self, Tuning, load_failure};
-use crate::base::format_quantity;
-use crate::load::{self, CounterSnapshot, LevelRun, LiveProgress};
+use crate::base::{format_duration, format_quantity};
+use crate::load::{self, CounterSnapshot, LevelRun, LevelSpec, LiveProgress};
 use crate::measure::{Breach, Level};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
@@ -105,7 +106,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let before = counters(&ready).await;
     let live = Arc::new(LiveProgress::default());
     let running = load::run_closed(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let run = watched(cx, "measuring", requests, &live, running).await.map_err(|error| load_failure(&error))?;
+    let run = watched(cx, "measuring", &spec, &live, running).await.map_err(|error| load_failure(&error))?;
     if cx.cancel.is_cancelled() {
         return Err(StepFailure::new(FailureKind::Interrupted, "the level was interrupted; nothing of it is used"));
     }
@@ -196,42 +197,85 @@ async fn compared(ready: &Ready, before: &CounterSnapshot, run: &LevelRun) -> Ve
 pub(super) async fn watched<T>(
     cx: &StepContext,
     doing: &str,
-    requests: u64,
+    spec: &LevelSpec,
     live: &LiveProgress,
     running: impl Future<Output = T>,
 ) -> T {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut window = std::collections::VecDeque::from([(cx.shared.clock.elapsed(), 0)]);
+    let mut pace = Pace::default();
     let mut running = std::pin::pin!(running);
     loop {
         tokio::select! {
             ended = &mut running => return ended,
-            _ = looks.tick() => {
-                let tokens = live.tokens.load(Ordering::Relaxed);
-                let now = cx.shared.clock.elapsed();
-                window.push_back((now, tokens));
-                if window.len() > 12 {
-                    window.pop_front();
-                }
-                let (since, then) = window.front().copied().unwrap_or_default();
-                let rate = (tokens - then) as f64 / (now.saturating_sub(since)).as_secs_f64().max(1e-3);
-                let count = live.ttft_count.load(Ordering::Relaxed);
-                let ttft = live.ttft_sum_us.load(Ordering::Relaxed) as f64 / 1000.0 / count.max(1) as f64;
-                let failed = live.failed.load(Ordering::Relaxed);
-                let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-                let figures = if count == 0 {
-                    format!("filling: {} requests", live.filled.load(Ordering::Relaxed))
-                } else {
-                    format!("{} tok/s, TTFT {} ms{failures}", format_quantity(rate), format_quantity(ttft))
-                };
-                cx.progress(Progress {
-                    doing: doing.to_owned(),
-                    done: live.done.load(Ordering::Relaxed),
-                    total: requests,
-                    figures,
-                });
-            }
+            _ = looks.tick() => cx.progress(pace.look(doing, spec, live, cx.shared.clock.elapsed())),
         }
+    }
+}
+
+/// How fast a level goes, from looks at it.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The newest looks: when, and tokens by then.
+    looks: VecDeque<(Duration, u64)>,
+    /// When the first measured request had ended.
+    began: Option<Duration>,
+}
+
+/// Looks over which the current rate is taken: three seconds.
+const WINDOW: usize = 12;
+
+impl Pace {
+    fn look(&mut self, doing: &str, spec: &LevelSpec, live: &LiveProgress, now: Duration) -> Progress {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (done, tokens, count) = (read(&live.done), read(&live.tokens), read(&live.ttft_count));
+        self.looks.push_back((now, tokens));
+        if self.looks.len() > WINDOW {
+            self.looks.pop_front();
+        }
+        if done == 0 {
+            let figures = format!("{} of {} users have their first answer", read(&live.filled), spec.concurrency);
+            let doing = format!("{doing}: filling");
+            return Progress { doing, done, total: spec.requests, figures };
+        }
+        let began = *self.began.get_or_insert(now);
+        let (since, then) = self.looks.front().copied().unwrap_or_default();
+        let rate = (tokens - then) as f64 / now.saturating_sub(since).as_secs_f64().max(1e-3);
+        let ttft = read(&live.ttft_sum_us) as f64 / 1000.0 / count.max(1) as f64;
+        let failed = read(&live.failed);
+        let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+        // A level ends by count or by time, whichever comes first.
+        let elapsed = now.saturating_sub(began);
+        let by_count = elapsed.mul_f64(spec.requests.saturating_sub(done) as f64 / done as f64);
+        let left = by_count.min(spec.duration.saturating_sub(elapsed));
+        let figures = format!(
+            "{} tok/s, TTFT {} ms{failures}, {} left",
+            format_quantity(rate),
+            format_quantity(ttft),
+            format_duration(left)
+        );
+        Progress { doing: doing.to_owned(), done, total: spec.requests, figures }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_the_smaller_of_requests_and_time() {
+        let spec = LevelSpec::new(4, 100, Duration::from_secs(10));
+        let live = LiveProgress::default();
+        let mut pace = Pace::default();
+        let filling = pace.look("measuring", &spec, &live, Duration::ZERO);
+        assert_eq!(filling.figures, "0 of 4 users have their first answer");
+        live.done.store(1, Ordering::Relaxed);
+        pace.look("measuring", &spec, &live, Duration::from_secs(1));
+        live.done.store(50, Ordering::Relaxed);
+        let half = pace.look("measuring", &spec, &live, Duration::from_secs(3));
+        assert!(half.figures.ends_with("2.0s left"), "{}", half.figures);
+        live.done.store(51, Ordering::Relaxed);
+        let late = pace.look("measuring", &spec, &live, Duration::from_secs(10));
+        assert!(late.figures.ends_with("1.0s left"), "{}", late.figures);
     }
 }

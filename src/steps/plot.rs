@@ -10,7 +10,7 @@ use crate::measure::PointSummary;
 use crate::plan::{NeedMode, NeedRule, Plan, PlotRow, Reach, Scope, StepClass, StepRow};
 use crate::report::RunResults;
 use crate::report::plots::{self, CustomPlot, Drawn, Group, PLOTS, Picture, PlotInput, Scale};
-use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::run::{BoxFuture, FILES, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "plot",
@@ -95,8 +95,9 @@ async fn outcome(cx: &StepContext, id: &str, drawn: Vec<Drawn>) -> Result<StepOu
             }
         }
     }
-    let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy()).collect();
-    Ok(StepOutcome::ok(json!({ "files": names })))
+    let names = files.iter().filter_map(|file| file.file_name());
+    let names: Vec<_> = names.map(|name| format!("plots/{}", name.to_string_lossy())).collect();
+    Ok(StepOutcome::ok(json!({ FILES: names })))
 }
 
 /// Draws pictures of a run into a folder, which is made if it is not there.

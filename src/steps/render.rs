@@ -5,7 +5,7 @@ use serde_json::json;
 use super::surroundings::{Surroundings, folder};
 use crate::base::{digest_json, write_atomic};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
-use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::run::{BoxFuture, FILES, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "render",
@@ -30,7 +30,8 @@ impl StepAction for Render {
             let text = format!("{rendered:#}\n");
             write_atomic(&path, text.as_bytes())
                 .map_err(|error| StepFailure::from_error(FailureKind::Storage, &error))?;
-            Ok(StepOutcome::ok(json!({ "digest": digest_json(&rendered) })))
+            let file = format!(".run/rendered/{}.json", here.deployment.name);
+            Ok(StepOutcome::ok(json!({ "digest": digest_json(&rendered), FILES: [file] })))
         })
     }
 }

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::results::{Notes, run_info, with_plan};
 use crate::base::Timestamp;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
-use crate::report::{ReportError, RunResults, write_run_results, write_summary};
-use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::report::{ReportError, RunResults, SUMMARY_FILE, write_run_results, write_summary};
+use crate::run::{BoxFuture, FILES, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "summarize",
@@ -29,7 +29,8 @@ impl StepAction for Summarize {
             let results = results(cx).await.map_err(|error| report_failure(&error))?;
             write_run_results(cx.run_dir(), &results).map_err(|error| report_failure(&error))?;
             write_summary(cx.run_dir(), &results).map_err(|error| report_failure(&error))?;
-            Ok(StepOutcome::ok(json!({ "points": results.points.len() })))
+            let files = [SUMMARY_FILE, "results.json", "results.csv"];
+            Ok(StepOutcome::ok(json!({ "points": results.points.len(), FILES: files })))
         })
     }
 }

@@ -25,10 +25,15 @@ pub(super) struct Surroundings<'a> {
 impl<'a> Surroundings<'a> {
     /// The deployment that the step is about.
     pub(super) fn of(cx: &'a StepContext) -> Self {
+        Self::find(cx).expect("steps are made from the plan's deployments")
+    }
+
+    /// The same, unless the deployment is not in the plan any more: what it started must be ended all the same.
+    pub(super) fn find(cx: &'a StepContext) -> Option<Self> {
         let name = cx.spec.deployment.as_ref().expect("a step of this scope has a deployment");
-        let deployment = cx.shared.plan.deployments.get(name).expect("steps are made from the plan's deployments");
+        let deployment = cx.shared.plan.deployments.get(name)?;
         let target = target(&deployment.target.kind).expect("a checked plan names known kinds only");
-        Self { cx, deployment, target, dir: cx.run_dir().join(".run/deployments").join(name.as_str()) }
+        Some(Self { cx, deployment, target, dir: cx.run_dir().join(".run/deployments").join(name.as_str()) })
     }
 
     /// The workload that the step is about.
@@ -65,12 +70,6 @@ impl<'a> Surroundings<'a> {
         })
     }
 
-    /// Obligations that this deployment's deploy step of this block opened and nobody has met.
-    pub(super) async fn obligations(&self) -> Vec<Obligation> {
-        let address = self.address("deploy");
-        self.cx.obligations().await.into_iter().filter(|open| open.address == address).collect()
-    }
-
     /// A target's error as this step's failure, pointing at the plan.
     pub(super) fn failure(&self, error: TargetError) -> StepFailure {
         let kind = if self.cx.cancel.is_cancelled() {
@@ -92,6 +91,17 @@ impl<'a> Surroundings<'a> {
             span: span.or_else(|| self.deployment.span.clone()),
         }
     }
+}
+
+/// Obligations that the deploy step of this step's deployment and block opened and nobody has met. From addresses alone:
+/// the deployment may not be in the plan any more.
+pub(super) async fn obligations(cx: &StepContext) -> Vec<Obligation> {
+    let deployment = cx.spec.deployment.as_ref().map_or("", |name| name.as_str());
+    let deploy = match cx.spec.block {
+        0 | 1 => format!("{deployment}/deploy"),
+        block => format!("{deployment}/deploy/r{block}"),
+    };
+    cx.obligations().await.into_iter().filter(|open| open.address.as_str() == deploy).collect()
 }
 
 /// The target of that kind.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::hooks::{self, Moment};
-use super::surroundings::{Surroundings, end};
+use super::surroundings::{Surroundings, end, obligations};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::Ready;
@@ -23,8 +23,9 @@ pub(super) struct Teardown;
 impl StepAction for Teardown {
     fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
         Box::pin(async move {
-            let here = Surroundings::of(cx);
-            if let Ok(ready) = here.output::<Ready>("wait").await {
+            if let Some(here) = Surroundings::find(cx)
+                && let Ok(ready) = here.output::<Ready>("wait").await
+            {
                 // The user's own last words: their failure must not keep GPUs.
                 if let Err(failure) = hooks::run(cx, Moment::BeforeTeardown, &ready.endpoint, None).await {
                     cx.note(format!("hook before-teardown: {}", failure.message)).await?;
@@ -32,7 +33,7 @@ impl StepAction for Teardown {
             }
             let mut ended = Vec::new();
             let mut failed = None;
-            for open in here.obligations().await {
+            for open in obligations(cx).await {
                 match end(cx, &open).await {
                     Ok(()) => ended.push(open.what),
                     Err(failure) => failed = failed.or(Some(failure)),

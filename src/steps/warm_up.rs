@@ -98,7 +98,7 @@ async fn send(here: &Surroundings<'_>, workload: &Workload, ready: &Ready, tunin
     let live = Arc::new(LiveProgress::default());
     let warm = load::warm_up(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
     let warm =
-        super::load::watched(cx, "warming up", requests, &live, warm).await.map_err(|error| load_failure(&error))?;
+        super::load::watched(cx, "warming up", &spec, &live, warm).await.map_err(|error| load_failure(&error))?;
     if cx.cancel.is_cancelled() {
         return Err(interrupted());
     }
