@@ -99,7 +99,8 @@ fn an_edit_that_costs_a_point_is_refused_and_each_way_out_works() {
 
     world.ends(0, &["apply", PLAN, "--new"]);
     assert_eq!(world.ends(0, &["runs", "list", "--json"]).json().as_array().unwrap().len(), 2);
-    for wrong in [&["--frozen"][..], &["--accept-changes"], &["--resume", "--new"], &["--resume", "--frozen", "--new"]] {
+    for wrong in [&["--frozen"][..], &["--accept-changes"], &["--resume", "--new"], &["--resume", "--frozen", "--new"]]
+    {
         world.ends(2, &[&["apply", PLAN][..], wrong].concat());
     }
 }
@@ -221,7 +222,10 @@ fn a_full_disk_is_one_clear_error_and_with_room_again_the_run_goes_on() {
             return;
         };
         let said = ["first.txt", "cleanup.txt", "second.txt"].map(|file| world.read(file)).join("\n");
-        assert!(!said.contains("panicked") && out.contains("second 0") && out.contains("fsck 0"), "{size}: {out}{said}");
+        assert!(
+            !said.contains("panicked") && out.contains("second 0") && out.contains("fsck 0"),
+            "{size}: {out}{said}"
+        );
         if out.contains("first 11") {
             failed += 1;
             assert!(said.contains("No space left on device"), "{size}: {said}");

@@ -156,7 +156,8 @@ fn a_file_that_was_changed_is_found_out() {
 fn a_report_is_written_again_with_the_pictures_asked_for() {
     let world = applied();
     fs::remove_file(world.path("results/small/latest/SUMMARY.txt")).unwrap();
-    let ran = world.ends(0, &["report", "latest", "--plot", "pareto", "--draw", "x=ttft,y=output-throughput,title=mine"]);
+    let ran =
+        world.ends(0, &["report", "latest", "--plot", "pareto", "--draw", "x=ttft,y=output-throughput,title=mine"]);
     assert_eq!(world.summary(), ran.stdout);
     let plots = files(&world.path("results/small/latest/plots"));
     assert!(plots.keys().any(|path| path.ends_with("pareto.svg")), "{:?}", plots.keys());
@@ -177,7 +178,11 @@ fn everything_that_shows_numbers_says_that_they_are_simulated() {
         let shown = path.extension().is_some_and(|kind| ["txt", "csv", "svg"].iter().any(|one| kind == *one))
             || path.ends_with("results.json");
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        if shown && !path.starts_with(".run") && !path.ends_with("profile_export_genai_perf.csv") && !text.contains("simulated") {
+        if shown
+            && !path.starts_with(".run")
+            && !path.ends_with("profile_export_genai_perf.csv")
+            && !text.contains("simulated")
+        {
             unmarked.push(path);
         }
     }

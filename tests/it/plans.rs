@@ -201,10 +201,7 @@ fn the_order_of_the_file_changes_no_key() {
 /// Addresses whose key differs between two plans.
 fn changed(sets: &[&str]) -> BTreeSet<String> {
     let keys = |sets: &[&str]| -> BTreeMap<String, String> {
-        expand(&plan(MINIMAL, sets), &CATALOG)
-            .into_iter()
-            .map(|step| (step.address.0, step.key.to_string()))
-            .collect()
+        expand(&plan(MINIMAL, sets), &CATALOG).into_iter().map(|step| (step.address.0, step.key.to_string())).collect()
     };
     let (before, after) = (keys(&[]), keys(sets));
     before
@@ -230,7 +227,10 @@ fn a_key_changes_exactly_with_what_decides_the_result() {
     assert!(of_a.contains("a/render") && of_a.contains("a/default/load/c2"));
     assert!(of_a.iter().all(|address| address.starts_with("a/")), "{of_a:?}");
     assert_eq!(changed(&["compare.margin=0.1"]), set(&["summarize"]));
-    assert_eq!(changed(&["deployments.a.gpus=8"]), set(&["plot/efficiency-tok-s-gpu-vs-user", "plot/pareto", "summarize"]));
+    assert_eq!(
+        changed(&["deployments.a.gpus=8"]),
+        set(&["plot/efficiency-tok-s-gpu-vs-user", "plot/pareto", "summarize"])
+    );
     for nothing in [
         "name=other",
         "workload.concurrency=[2,1,4]",
