@@ -210,6 +210,7 @@ echo "fsck $?"
 "#;
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
 fn a_full_disk_is_one_clear_error_and_with_room_again_the_run_goes_on() {
     let mut failed = 0;
     // Full while the run is made, at the journal, in a level, at the summary, and never.
