@@ -200,3 +200,13 @@ fn a_level_that_failed_is_measured_again_and_the_good_one_is_kept() {
     let after = world.summary();
     assert!(after.contains("c2     6    0") && !after.contains("not valid"), "{after}");
 }
+
+#[test]
+fn tokens_that_the_server_does_not_tell_are_said_to_be_counted_otherwise() {
+    let world = with_fault("{ kind = 'no-usage' }");
+    world.ends(0, &["apply", "plan.toml"]);
+    let summary = world.summary();
+    let words = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("ISL not told by the server"), "{summary}");
+    assert!(words.contains("output tokens from counting chunks (a lower bound)"), "{summary}");
+}
