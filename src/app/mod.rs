@@ -36,7 +36,7 @@ pub use crate::measure::{METRICS, PointSummary};
 pub use crate::plan::{Checked, Plan, StepSpec, resolved_toml};
 pub use crate::run::{
     Cause, EventBody, EventLevel, EventReceiver, ExitCode, Finding, Outlook, Progress, Pruned, RunEvent, RunInfo,
-    RunReport, RunStatus, Stop, StopLevel, event_channel, listen as listen_to_signals,
+    RunReport, RunStatus, StepReport, Stop, StopLevel, event_channel, listen as listen_to_signals,
 };
 
 pub use crate::target::hold;

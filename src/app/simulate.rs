@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use crate::base::read_limited;
-use crate::sim::{SimConfig, serve};
+use crate::sim::{SimConfig, SimError, serve};
 
 /// Largest file of parameters that is read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -55,8 +55,12 @@ pub fn simulate_config(options: &SimulateOptions) -> Result<SimConfig, AppError>
             }
         }
     }
-    serde_json::from_value(Value::Object(values))
-        .map_err(|error| AppError::usage(format!("the engine does not take this: {error}")))
+    let config: SimConfig = serde_json::from_value(Value::Object(values))
+        .map_err(|error| AppError::usage(format!("the engine does not take this: {error}")))?;
+    match config.problems() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(SimError::Config { problems }.into()),
+    }
 }
 
 /// Listens at an address; port 0 takes a free one.

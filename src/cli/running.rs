@@ -159,7 +159,10 @@ fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Exi
     if !report.obligations.is_empty() {
         print::say(&format!("end it with: dynbench cleanup --run {}", applied.dir.display()));
     }
-    if !report.outstanding.is_empty() {
+    let again = |step: &app::StepReport| {
+        matches!(step.state.as_str(), "failed" | "interrupted") || step.invalid.iter().any(|reason| reason.momentary)
+    };
+    if !report.outstanding.is_empty() || report.steps.iter().any(again) {
         let dir =
             arguments.output_dir.as_ref().map_or_else(String::new, |dir| format!(" --output-dir {}", dir.display()));
         print::say(&format!("go on with: dynbench apply {}{dir} --resume", arguments.file.plan.display()));

@@ -37,7 +37,8 @@ pub fn gpu_hours(plan: &Plan, steps: &[StepSpec], catalog: &Catalog) -> Option<f
             let gpus = gpus_of(plan, plan.deployments.get(name)?, catalog)?;
             Some(span.as_secs_f64() / 3600.0 * gpus)
         })
-        .sum()
+        // Not `sum`: of nothing it is -0.0, and is printed so.
+        .try_fold(0.0, |sum, hours| Some(sum + hours?))
 }
 
 fn latency_s(workload: &Workload) -> f64 {

@@ -416,6 +416,7 @@ fn unknown_key(name: &str, title: &str, keys: &[&Key]) -> Diagnostic {
     let problem = Diagnostic::error(format!("{title} has no key `{}`", shown(name)));
     match near(name, keys.iter().map(|key| key.name)) {
         Some(near) => problem.suggest(Some(near)),
+        None if keys.is_empty() => problem.help("it has no keys of its own"),
         None => problem.help(format!("it has {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))),
     }
 }

@@ -45,3 +45,5 @@ pub use schema::schema_json;
 pub use select::{NoMatch, matches, select};
 pub use shape::{Key, Shape};
 pub use steps::{Address, Need, StepSpec};
+// The type of a field of `StepSpec`: floors that see steps need not see how they are measured.
+pub use crate::measure::Level;

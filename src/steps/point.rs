@@ -179,6 +179,8 @@ pub(super) fn counter_checks(before: &CounterSnapshot, after: &CounterSnapshot, 
         ("output tokens", growth(before.output_tokens, after.output_tokens), ours.output_tokens),
     ]
     .into_iter()
+    // Zero tokens in good answers: the server tells none in them, and there is nothing to compare its counters with.
+    .filter(|(_, _, counted)| *counted > 0 || ours.ok == 0)
     .filter_map(|(what, server, ours)| Some(CounterCheck { what: what.to_owned(), server: server?, ours }))
     .collect()
 }
@@ -197,6 +199,13 @@ mod tests {
         let checks = counter_checks(&snapshot(2.0), &snapshot(7.0), &ours);
         let found: Vec<_> = checks.iter().map(|check| (check.what.as_str(), check.server, check.ours)).collect();
         assert_eq!(found, [("requests", 5, 5), ("output tokens", 50, 49)]);
+    }
+
+    #[test]
+    fn tokens_that_no_answer_told_are_not_compared() {
+        let ours = Totals { ok: 5, prompt_tokens: 0, output_tokens: 0, other: 0 };
+        let checks = counter_checks(&snapshot(2.0), &snapshot(7.0), &ours);
+        assert_eq!(checks.iter().map(|check| check.what.as_str()).collect::<Vec<_>>(), ["requests"]);
     }
 
     #[test]

@@ -12,8 +12,13 @@ use crate::plan::{Api, Deployment, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
 
-/// Limit for a single question outside of a measurement.
-pub(super) const QUESTION: Duration = Duration::from_secs(60);
+/// Limit for a single question outside of a measurement, unless the plan's own limit of a request is shorter.
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// How long a single question outside of a measurement may take.
+pub(super) fn patience(workload: &Workload) -> Duration {
+    QUESTION.min(workload.request.timeout)
+}
 
 /// How prompts are made for one deployment: found out once per incarnation, by `warm-up`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +144,8 @@ pub(super) fn load_failure(error: &load::LoadError) -> StepFailure {
         E::Storage(_) => FailureKind::Storage,
         E::File(_) => FailureKind::Lasting,
         E::NotThere { .. } | E::Silent { .. } | E::Broken { .. } | E::Loading { .. } => FailureKind::Passing,
+        // Too many requests, or a fault of the server's own: another time it may do.
+        E::Refused { status, .. } if *status == 429 || *status >= 500 => FailureKind::Passing,
         E::Url { .. }
         | E::Header { .. }
         | E::Certificates { .. }

@@ -54,20 +54,21 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, ready: &Ready) -> Re
     let doing = |what: &str| cx.progress(Progress { doing: what.to_owned(), ..Progress::default() });
     let endpoint = traffic::endpoint(&ready.endpoint)?;
     let shape = traffic::shape(workload, &ready.endpoint.model);
+    let patience = traffic::patience(workload);
     doing("asking which fields the server takes");
-    let canary = load::canary(&endpoint, &shape, traffic::QUESTION).await.map_err(|error| load_failure(&error))?;
+    let canary = load::canary(&endpoint, &shape, patience).await.map_err(|error| load_failure(&error))?;
     let capabilities = canary.capabilities;
     let mut tuning = Tuning { capabilities, calibration: None, overhead: None };
     doing("learning how the server counts prompt tokens");
     if let Some(tokenizer) = traffic::tokenizer(cx, here.deployment)? {
         let text = format!("A {}", cx.shared.nonce);
         let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
-        tuning.overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, traffic::QUESTION)
+        tuning.overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, patience)
             .await
             .map_err(|error| load_failure(&error))?;
     } else {
         let nonce = format!("{}-{}", cx.shared.nonce, cx.attempt);
-        tuning.calibration = load::calibrate(&endpoint, &shape, &capabilities, &nonce, traffic::QUESTION)
+        tuning.calibration = load::calibrate(&endpoint, &shape, &capabilities, &nonce, patience)
             .await
             .map_err(|error| load_failure(&error))?;
         if tuning.calibration.is_none() {

@@ -60,6 +60,13 @@ struct Raw {
     metrics_urls: Vec<String>,
 }
 
+/// Whether a text can be the name of an environment variable.
+fn is_variable(text: &str) -> bool {
+    !text.starts_with(|first: char| first.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 /// What is wrong with a base URL, and what to do about it.
 pub(super) fn check_url(text: &str) -> Result<(), (String, String)> {
     let wrong = |message: String, help: &str| Err((message, help.to_owned()));
@@ -182,6 +189,14 @@ impl TargetKind for Existing {
             if let Err((message, help)) = check_url(url) {
                 problems.push(Diagnostic::error(message).at(at(&key)).help(help));
             }
+        }
+        let variables = raw.headers_env.iter().map(|(header, name)| (format!("headers-env.{header}"), name));
+        let key = raw.api_key_env.iter().map(|name| ("api-key-env".to_owned(), name));
+        for (key, _) in variables.chain(key).filter(|(_, name)| !is_variable(name)) {
+            // What stands there may be the secret itself, so it is not repeated.
+            let message = format!("`{key}` takes the name of an environment variable");
+            let help = "export the value under a name, write that name here, and revoke the value if it is a secret";
+            problems.push(Diagnostic::error(message).at(at(&key)).help(help));
         }
         for name in raw.headers_env.keys() {
             if name.parse::<reqwest::header::HeaderName>().is_err() {

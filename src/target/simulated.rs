@@ -224,7 +224,10 @@ impl TargetKind for Simulated {
             let transfer = "only `engine = \"disaggregated\"` has separate prefill and decode";
             (&["prefill-replicas", "decode-replicas", "kv-transfer-ms", "kv-transfer-ms-per-1k"], transfer)
         };
-        for key in wrong.iter().filter(|key| values.spans.contains_key(**key)) {
+        // Written with its default it changes nothing, and a plan printed with every value has them all.
+        let default = |name: &str| KEYS.iter().find(|key| key.name == name)?.default?.parse::<f64>().ok();
+        let other = |key: &&&str| values.json.get(**key).and_then(Value::as_f64) != default(key);
+        for key in wrong.iter().filter(|key| values.spans.contains_key(**key)).filter(other) {
             let message = format!("`{key}` has no meaning for this engine");
             problems.push(Diagnostic::error(message).at(place(key)).help(help));
         }

@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod applying;
+mod cli;
+mod drift;
+mod faults;
 mod floors;
 mod kills;
 mod plans;
 mod readme;
+mod world;

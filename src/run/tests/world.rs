@@ -62,7 +62,7 @@ pub(in crate::run) fn steps(deployments: &[&str], levels: &[u32], blocks: u32) -
                 let mut needs = vec![(warm_up.clone(), NeedMode::Succeeded)];
                 needs.extend(last(&list, "load"));
                 let mut point = step(load.as_str(), "load", StepClass::Measurement, needs);
-                point.level = Some(crate::measure::Level::Concurrency(*level));
+                point.level = Some(crate::plan::Level::Concurrency(*level));
                 list.push(point);
                 loads.push((load, NeedMode::Ended));
             }

@@ -1,0 +1,223 @@
+//! The command line, command by command, through the real binary.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+
+use super::world::{PLAN, SMALL, World, files};
+use insta::assert_snapshot;
+use serde_json::Value;
+
+/// The small plan, after a run of it.
+fn applied() -> World {
+    let world = World::new(SMALL);
+    world.ends(0, &["apply", PLAN]);
+    world
+}
+
+#[test]
+fn help_shows_every_command_and_each_has_its_own() {
+    let world = World::new("");
+    let help = world.ends(0, &["--help"]).stdout;
+    assert_snapshot!(help);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let mut count = 0;
+    // A description that does not fit goes on below itself.
+    let commands = commands.filter(|line| !line.starts_with("   ") && !line.starts_with("  help "));
+    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+        assert!(world.ends(0, &[command, "--help"]).stdout.contains("Usage: "), "{command}");
+        count += 1;
+    }
+    assert!(count > 10, "only {count}");
+    world.ends(2, &["aply", PLAN]);
+}
+
+#[test]
+fn check_says_what_is_wrong_and_by_its_code_whether_anything_is() {
+    let world = World::new(SMALL);
+    assert_eq!(world.ends(0, &["check", PLAN]).stderr.trim(), "plan.toml: ok");
+    world.write("bad.toml", SMALL.replace("isl = 20", "isl = 0\nconcurency = 3"));
+    let ran = world.ends(2, &["check", PLAN, "bad.toml"]);
+    assert_snapshot!("check", ran.stderr);
+    let json = world.ends(2, &["check", "--json", PLAN, "bad.toml"]).json();
+    assert_eq!(json[0]["usable"], true);
+    let lines: Vec<_> = json[1]["problems"].as_array().unwrap().iter().map(|problem| &problem["line"]).collect();
+    assert_eq!(lines, [6, 7]);
+}
+
+#[test]
+fn files_that_are_no_plans_are_refused_with_one_error() {
+    let world = World::new("");
+    world.write("huge.toml", vec![b'#'; 10 << 20]);
+    world.write("latin1.toml", b"name = \"caf\xe9\"\n");
+    world.write("binary.toml", [0, 159, 146, 150].repeat(100));
+    fs::create_dir(world.path("folder.toml")).unwrap();
+    let mut said = String::new();
+    for file in ["huge.toml", "latin1.toml", "binary.toml", "folder.toml", "absent.toml", "/dev/null"] {
+        let ran = world.ends(2, &["apply", file]);
+        said.push_str(&format!("$ apply {file}\n{}\n", ran.stderr));
+    }
+    world.filters().bind(|| assert_snapshot!(said));
+    assert!(!world.path("results").exists());
+}
+
+#[test]
+fn plan_shows_every_step_and_says_by_its_code_whether_any_is_left() {
+    let world = World::new(SMALL);
+    let text = world.ends(10, &["plan", PLAN, "--exit-code"]).stdout;
+    world.filters().bind(|| assert_snapshot!("plan", text));
+    assert!(!world.path("results").exists(), "a preview wrote something");
+    world.ends(0, &["apply", PLAN]);
+    let text = world.ends(0, &["plan", PLAN, "--exit-code"]).stdout;
+    world.filters().bind(|| assert_snapshot!("plan-after-the-run", text));
+    let json = world.ends(0, &["plan", PLAN, "--json"]).json();
+    assert_eq!((&json["work-left"], &json["plan"]["name"]), (&Value::from(0), &Value::from("small")));
+    world.edit("[1, 2]", "[1, 2, 3]");
+    let json = world.ends(10, &["plan", PLAN, "--json", "--exit-code"]).json();
+    let runs = json["decisions"].as_array().unwrap().iter().filter(|decision| decision["decision"] == "run");
+    let runs: Vec<_> = runs.filter_map(|decision| decision["address"].as_str()).collect();
+    assert!(runs.contains(&"agg/default/load/c3") && !runs.contains(&"agg/default/load/c1"), "{runs:?}");
+}
+
+#[test]
+fn steps_are_drawn_and_what_they_start_is_written() {
+    let world = World::new(SMALL);
+    assert_snapshot!("graph-dot", world.ends(0, &["graph", PLAN]).stdout);
+    assert_snapshot!("graph-mermaid", world.ends(0, &["graph", PLAN, "--format", "mermaid"]).stdout);
+    assert_eq!(world.ends(0, &["render", PLAN, "--out", "out"]).stdout, "out/agg.json\n");
+    let engine: Value = serde_json::from_str(&world.read("out/agg.json")).unwrap();
+    assert_eq!((&engine["engine"], &engine["model"]), (&Value::from("aggregated"), &Value::from("tiny")));
+    let init = ["init", "k8s.toml", "--target", "kubernetes"];
+    world.ends(0, &init);
+    world.ends(0, &["render", "k8s.toml", "--out", "out"]);
+    assert!(world.read("out/agg.yaml").contains("DynamoGraphDeployment"));
+}
+
+#[test]
+fn completions_are_a_script() {
+    let script = World::new("").ends(0, &["completions", "bash"]).stdout;
+    assert!(script.contains("complete -F _dynbench") && script.contains("--accept-changes"));
+}
+
+#[test]
+fn explain_names_the_fields_that_differ() {
+    let world = applied();
+    let same = world.ends(0, &["explain", "agg/default/load/c1", "--plan", PLAN]).stdout;
+    world.edit("isl = 20", "isl = 30");
+    world.edit("ttft-ms = 5", "ttft-ms = 6");
+    let edited = world.ends(0, &["explain", "agg/default/load/c1", "--plan", PLAN]).stdout;
+    world.filters().bind(|| assert_snapshot!(format!("{same}\n{edited}")));
+    let json = world.ends(0, &["explain", "agg/default/load/c1", "--plan", PLAN, "--json"]).json();
+    assert_eq!(json["differences"].as_array().unwrap().len(), 2);
+    let ran = world.ends(2, &["explain", "agg/default/load/c3"]);
+    assert!(ran.stderr.contains("did you mean `agg/default/load/c"), "{}", ran.stderr);
+}
+
+#[test]
+fn runs_are_listed_shown_checked_moved_and_pruned() {
+    let world = applied();
+    let list = world.ends(0, &["runs", "list"]).stdout;
+    let show = world.ends(0, &["runs", "show"]).stdout;
+    world.filters().bind(|| assert_snapshot!(format!("{list}\n{show}")));
+    let json = world.ends(0, &["runs", "list", "--json"]).json();
+    let id = json[0]["run"].as_str().unwrap();
+    assert_eq!(world.ends(0, &["runs", "show", &id[..13], "--json"]).json()["run"], id);
+    world.ends(0, &["runs", "fsck"]);
+
+    world.ends(0, &["runs", "export", "latest", "run.tar.gz"]);
+    let elsewhere = World::new(SMALL);
+    fs::copy(world.path("run.tar.gz"), elsewhere.path("run.tar.gz")).unwrap();
+    assert_eq!(elsewhere.ends(0, &["runs", "import", "run.tar.gz"]).stdout, format!("results/small/{id}\n"));
+    assert_eq!(elsewhere.ends(2, &["runs", "import", "run.tar.gz"]).stdout, "");
+    elsewhere.ends(0, &["plan", PLAN, "--exit-code"]);
+    let measured = format!("results/small/{id}/agg");
+    assert_eq!(files(&elsewhere.path(&measured)), files(&world.path(&measured)));
+
+    world.write("torn.tar.gz", &fs::read(world.path("run.tar.gz")).unwrap()[..3000]);
+    let ran = elsewhere.run(&["runs", "import", &world.path("torn.tar.gz").display().to_string()]);
+    assert!(ran.code == 2 || ran.code == 11, "{}", ran.stderr);
+
+    let said = world.ends(0, &["runs", "prune", "--keep", "0", "--dry-run"]).stdout;
+    assert!(said.contains("would be removed"), "{said}");
+    world.ends(0, &["runs", "fsck"]);
+    world.ends(0, &["runs", "prune", "--keep", "0"]);
+    assert_eq!(world.ends(0, &["runs", "list", "--json"]).json(), serde_json::json!([]));
+}
+
+#[test]
+fn a_file_that_was_changed_is_found_out() {
+    let world = applied();
+    world.write("results/small/latest/agg/c1/requests.jsonl", "{}\n");
+    let ran = world.ends(3, &["runs", "fsck"]);
+    assert!(ran.stdout.contains("agg/c1") && ran.stdout.contains("broken"), "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("help: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_report_is_written_again_with_the_pictures_asked_for() {
+    let world = applied();
+    fs::remove_file(world.path("results/small/latest/SUMMARY.txt")).unwrap();
+    let ran =
+        world.ends(0, &["report", "latest", "--plot", "pareto", "--draw", "x=ttft,y=output-throughput,title=mine"]);
+    assert_eq!(world.summary(), ran.stdout);
+    let plots = files(&world.path("results/small/latest/plots"));
+    assert!(plots.keys().any(|path| path.ends_with("pareto.svg")), "{:?}", plots.keys());
+    assert_eq!(plots.len(), 4, "two pictures, each as SVG and PNG: {:?}", plots.keys());
+    let json = world.ends(0, &["report", "--json"]).json();
+    assert_eq!(json["points"].as_array().unwrap().len(), 2);
+    world.ends(2, &["report", "--draw", "x=ttft,y=latencyy"]);
+    world.ends(2, &["report", "no-such-run"]);
+}
+
+#[test]
+fn everything_that_shows_numbers_says_that_they_are_simulated() {
+    let world = World::new(&SMALL.replace("[plots]\nset = []", "[plots]\nset = ['pareto']"));
+    let ran = world.ends(0, &["apply", PLAN]);
+    assert!(ran.stdout.contains("SIMULATED"), "{}", ran.stdout);
+    let mut unmarked = Vec::new();
+    for (path, bytes) in files(&world.path("results/small/latest").canonicalize().unwrap()) {
+        let shown = path.extension().is_some_and(|kind| ["txt", "csv", "svg"].iter().any(|one| kind == *one))
+            || path.ends_with("results.json");
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        if shown
+            && !path.starts_with(".run")
+            && !path.ends_with("profile_export_genai_perf.csv")
+            && !text.contains("simulated")
+        {
+            unmarked.push(path);
+        }
+    }
+    assert!(unmarked.is_empty(), "{unmarked:?}");
+}
+
+#[test]
+fn a_url_is_loaded_once_without_a_plan() {
+    let world = World::new("");
+    let fast = r#"fixed={"ttft-ms":5,"itl-ms":1}"#;
+    let mut engine = world.start(&["simulate", "--port", "0", "--model", "tiny", "--set", fast]);
+    let said = engine.says("serving");
+    assert!(said.contains("simulated"), "{said}");
+    let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(';');
+    let load = ["load", url, "-c", "2", "-n", "20", "--isl", "20", "--osl", "4", "--records", "records.jsonl"];
+    let ran = world.run(&[&load[..], &["--json"]].concat());
+    let json = ran.json();
+    assert_eq!((json["model"].as_str(), json["concurrency"].as_f64()), (Some("tiny"), Some(2.0)));
+    assert!(json["ttft"]["mean"].as_f64().unwrap() >= 4.0, "{json}");
+    assert_eq!(world.read("records.jsonl").lines().count(), 20);
+    let ran = world.ends(7, &["load", url, "--model", "tinny"]);
+    assert!(ran.stderr.contains("did you mean `tiny`?"), "{}", ran.stderr);
+    world.ends(2, &["load", url, "-c", "0"]);
+    drop(engine);
+    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+    assert!(TcpStream::connect(address).is_err());
+    let ran = world.ends(7, &["load", url]);
+    assert!(ran.stderr.contains("refuse") || ran.stderr.contains("nothing"), "{}", ran.stderr);
+}
+
+#[test]
+fn values_of_the_engine_that_make_no_sense_are_refused() {
+    let world = World::new("");
+    for set in ["replicas=0", "replicas", "replicaz=2", "time-scale=0", "fixed=3"] {
+        let ran = world.ends(2, &["simulate", "--port", "0", "--set", set]);
+        assert!(ran.stderr.starts_with("error: "), "{set}: {}", ran.stderr);
+    }
+}
