@@ -6,6 +6,8 @@ mod applying;
 mod cli;
 mod drift;
 mod faults;
+#[cfg(target_os = "linux")]
+mod accuracy;
 mod floors;
 mod kills;
 mod plans;
