@@ -50,7 +50,7 @@ impl Endpoint {
         self.ask(Method::POST, path, body, limit, Duration::ZERO).await
     }
 
-    /// The same, then looks for so long whether the server closes the connection.
+    /// The same, then looks after a good answer for so long whether the server closes the connection.
     pub(super) async fn post_and_linger(
         &self,
         path: &str,
@@ -110,7 +110,9 @@ impl Endpoint {
             }
             gathered.extend_from_slice(bytes);
         }
-        let closed = !linger.is_zero() && tokio::time::timeout(linger, connection.closed()).await.is_ok();
+        // A refusal says nothing of how a good answer ends.
+        let watched = !linger.is_zero() && (200..300).contains(&status);
+        let closed = watched && tokio::time::timeout(linger, connection.closed()).await.is_ok();
         Ok(Answer { status, content_type, body: Bytes::from(gathered), closed })
     }
 }

@@ -19,7 +19,7 @@ use crate::measure::Outcome;
 /// Path of the list of models.
 const MODELS: &str = "/v1/models";
 /// How long a connection is watched after a canary.
-const LINGER: Duration = Duration::from_millis(200);
+const LINGER: Duration = Duration::from_millis(100);
 /// Tokens that a canary asks for.
 const CANARY_TOKENS: u32 = 4;
 
