@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+#[cfg(target_os = "linux")]
+mod accuracy;
 mod applying;
 mod cli;
 mod drift;
 mod faults;
-#[cfg(target_os = "linux")]
-mod accuracy;
 mod floors;
 mod kills;
 mod plans;
