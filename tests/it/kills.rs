@@ -3,6 +3,8 @@
 //! Slow, and therefore run by `.ci/run` and not by the README's test command. `DYNBENCH_KILLS` sets how many kills
 //! (default 20), `DYNBENCH_SEED` where they fall.
 
+#![expect(clippy::print_stderr, reason = "the figures are what a reader of CI wants to see")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpStream;
