@@ -49,9 +49,16 @@ struct Output {
     response: String,
 }
 
+/// Whether GenAI-Perf's reader can take this event. It looks at the first of `choices` without asking whether there is
+/// one, so the chunk that carries only usage (which GenAI-Perf itself never asks for) is left out; its counts stand in
+/// `requests.jsonl`. Within a JSON text the quotes would be escaped, so no output of a model is taken for it.
+fn is_readable(response: &str) -> bool {
+    !["\"choices\":[]", "\"choices\": []"].iter().any(|empty| response.contains(empty))
+}
+
 fn request(exchange: RawExchange) -> io::Result<Request> {
-    let (response_timestamps, response_outputs) =
-        exchange.responses.into_iter().map(|(read, response)| (read, Output { response })).unzip();
+    let responses = exchange.responses.into_iter().filter(|(_, response)| is_readable(response));
+    let (response_timestamps, response_outputs) = responses.map(|(read, response)| (read, Output { response })).unzip();
     Ok(Request {
         timestamp: exchange.timestamp_ns,
         request_inputs: Inputs { payload: exchange.payload },
@@ -89,6 +96,14 @@ mod tests {
     use super::*;
     use crate::base::Timestamp;
     use crate::measure::sample::{Shape, point};
+
+    #[test]
+    fn a_chunk_with_usage_alone_is_left_out_and_nothing_else_is() {
+        assert!(!is_readable("data: {\"choices\":[],\"usage\":{\"completion_tokens\":2}}\n\n"));
+        assert!(!is_readable("data: {\"choices\": [], \"usage\": {}}\n\n"));
+        assert!(is_readable("data: {\"choices\":[{\"delta\":{\"content\":\"\\\"choices\\\":[]\"}}]}\n\n"));
+        assert!(is_readable("data: [DONE]\n\n"));
+    }
 
     #[test]
     fn exchanges_of_the_real_file_are_written_byte_for_byte() {
