@@ -100,7 +100,7 @@ fn preview_text(checked: &Checked, preview: &Preview) -> String {
             format!(" (about {})", format_duration(std::time::Duration::from_secs_f64(seconds)))
         });
         out.push_str(&format!(
-            "{:<10} {:<width$}  {}{time}\n{:<10} {:<width$}  because {}\n",
+            "{:<10} {:<width$}  {}{time}\n{:<10} {:<width$}  why: {}\n",
             outlook.decision, outlook.address, outlook.summary, "", "", outlook.why
         ));
     }

@@ -56,7 +56,7 @@ pub(super) fn explain(arguments: &Explain) -> Result<ExitCode, AppError> {
     let mut out = format!("{}\n  run: {}\n  does: {}\n", found.step.address, found.run.display(), found.step.summary);
     out.push_str(&format!("  state: {}\n", found.record.state));
     if let Some(outlook) = &found.outlook {
-        out.push_str(&format!("  next: {}, because {}\n", outlook.decision, outlook.why));
+        out.push_str(&format!("  next: {} ({})\n", outlook.decision, outlook.why));
     }
     match &found.differences {
         None => out.push_str("  it has no result to compare with\n"),

@@ -155,7 +155,7 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
 async fn changed(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) -> Option<Breach> {
     let reason = match here.target.incarnation(here.live(), deployed).await {
         Ok(now) if now == ready.incarnation => return None,
-        Ok(now) => format!("the deployment changed during the point: {} became {now}", ready.incarnation),
+        Ok(_) => "the deployment was restarted, replaced or ended during the point".to_owned(),
         Err(error) => format!("the deployment did not live through the point: {error}"),
     };
     Some(Breach { rule: "restarted".to_owned(), reason, momentary: true })

@@ -30,12 +30,10 @@ impl StepAction for Wait {
             let ready = match waited {
                 Ok(ready) => ready.map_err(|error| here.failure(error))?,
                 Err(_) => {
-                    let mut failure = StepFailure::new(
-                        FailureKind::Lasting,
-                        format!("{} was not ready after {}", here.deployment.name, format_duration(deadline)),
-                    )
-                    .details([ledger.last()])
-                    .help("its logs are collected below logs/; `policy.ready-deadline` sets how long to wait");
+                    let (name, after, last) = (&here.deployment.name, format_duration(deadline), ledger.last());
+                    let mut failure =
+                        StepFailure::new(FailureKind::Lasting, format!("{name} was not ready after {after} ({last})"))
+                            .help("its logs are collected below logs/; `policy.ready-deadline` sets how long to wait");
                     failure.span.clone_from(&here.deployment.span);
                     return Err(failure);
                 }
