@@ -14,7 +14,7 @@ use crate::run::{
     Cause, Choice, Edits, EventSink, ExecuteOptions, ExitCode, Frozen, Judge, NewRun, Run, RunError, RunLayout,
     RunReport, RunStatus, SourceFile, Stop, StopSignal, point_to, read_state, run_id, runs_of_plan, show_run,
 };
-use crate::steps::{self, Notes};
+use crate::steps;
 
 /// Where runs are kept, below the working directory.
 pub(super) const RESULTS: &str = "results";
@@ -231,7 +231,7 @@ fn judge(plan: Plan, dir: PathBuf) -> Judge {
         if plan.objectives.is_empty() {
             return Vec::new();
         }
-        let info = steps::run_info(&plan, "", Timestamp(0), Notes { steps: Vec::new(), incarnations: Vec::new() });
+        let info = steps::run_info(&plan, "", Timestamp(0), Vec::new());
         let Ok(results) = steps::with_plan(&dir, &plan, info) else {
             // The summary could not read them either: its failure is a cause of its own.
             return Vec::new();

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::report::plots::{CustomPlot, Drawn, Group, PLOTS, Picture, Scale};
 use crate::report::{RunResults, read_info, summary_text, write_run_results, write_summary};
 use crate::run::{RunLayout, find_run, frozen_of, read_state};
-use crate::steps::{self, Notes};
+use crate::steps;
 
 /// What to write, and where.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +69,7 @@ pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
 }
 
 fn read(run: &Path, plan: &Plan, states: &[crate::run::StepReport], id: &str) -> Result<RunResults, AppError> {
-    let notes = Notes::of(plan, states);
+    let notes = steps::notes(states);
     // When the run began is in its own results, if it got so far.
     let started = read_info(run).map(|info| info.started).ok();
     let info = steps::run_info(plan, id, started.unwrap_or(crate::base::Timestamp(0)), notes);

@@ -147,7 +147,7 @@ pub(super) mod tests {
             deployments: deployments.iter().map(deployment).collect(),
             workloads: vec![name("default")],
             notes: Vec::new(),
-            incarnations: Vec::new(),
+            incarnations_matter: true,
             objectives: Vec::new(),
             compare: CompareRules { primary: "output-throughput-per-gpu".to_owned(), baseline: None, margin: 0.02 },
         }

@@ -32,8 +32,8 @@ pub struct RunInfo {
     pub workloads: Vec<Name>,
     /// Steps that did not do what they should.
     pub notes: Vec<StepNote>,
-    /// What should be known about the lives of the deployments, in sentences.
-    pub incarnations: Vec<String>,
+    /// Whether it is worth a word when the levels of one sweep were measured on several lives of a deployment.
+    pub incarnations_matter: bool,
     /// Bounds of the plan.
     pub objectives: Vec<Bound>,
     /// What the verdict is about.

@@ -23,6 +23,6 @@ mod wait;
 mod warm_up;
 
 pub use plot::{draw, plot_rows, plot_settings};
-pub use results::{Notes, run_info, with_plan};
+pub use results::{notes, run_info, with_plan};
 pub use surroundings::end_obligation;
 pub use table::{STEP_ROWS, STEPS, Step, action};

@@ -1,6 +1,5 @@
 //! What a report must know of a run: from its plan and its steps' states.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,19 +12,9 @@ use crate::plan::{Deployment, IncarnationPolicy, Plan};
 use crate::report::{DeploymentInfo, ReportError, RunInfo, RunResults, StepNote, StepState};
 use crate::run::StepReport;
 
-/// The steps' states, as far as a report tells of them.
-pub struct Notes {
-    /// Steps that did not do what they should.
-    pub steps: Vec<StepNote>,
-    /// What should be known about the lives of the deployments.
-    pub incarnations: Vec<String>,
-}
-
-impl Notes {
-    /// From the states of all steps. `of`: the step that asks is under way itself and no news.
-    pub fn of(plan: &Plan, states: &[StepReport]) -> Self {
-        Self { steps: states.iter().filter_map(note).collect(), incarnations: incarnations(plan, states) }
-    }
+/// Steps that did not do what they should, from the states of all.
+pub fn notes(states: &[StepReport]) -> Vec<StepNote> {
+    states.iter().filter_map(note).collect()
 }
 
 fn note(report: &StepReport) -> Option<StepNote> {
@@ -39,41 +28,8 @@ fn note(report: &StepReport) -> Option<StepNote> {
     Some(StepNote { address: report.address.to_string(), state, reason })
 }
 
-/// A sentence for each deployment whose points come from several incarnations.
-fn incarnations(plan: &Plan, states: &[StepReport]) -> Vec<String> {
-    if plan.policy.incarnation == IncarnationPolicy::Any {
-        return Vec::new();
-    }
-    let mut lives: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for report in states {
-        let Some(life) = report.output.as_ref().and_then(|output| output.get("incarnation")?.as_str()) else {
-            continue;
-        };
-        let Some((deployment, _)) = report.address.as_str().split_once('/') else { continue };
-        // Repeats are deployed anew by design: only the lives within one block are counted together.
-        let block = report.address.as_str().rsplit_once("/r").map_or("", |(_, block)| block);
-        if !block.is_empty() && block.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let known = lives.entry(deployment).or_default();
-        if !known.contains(&life) {
-            known.push(life);
-        }
-    }
-    let several = lives.into_iter().filter(|(_, known)| known.len() > 1);
-    several
-        .map(|(deployment, known)| {
-            format!(
-                "{deployment}: its points come from {} incarnations ({}): it was deployed anew in between",
-                known.len(),
-                known.join(", ")
-            )
-        })
-        .collect()
-}
-
 /// The head of a report.
-pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Notes) -> RunInfo {
+pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Vec<StepNote>) -> RunInfo {
     RunInfo {
         plan: plan.name.to_string(),
         run: run.to_owned(),
@@ -82,8 +38,8 @@ pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Notes) -> Run
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         deployments: plan.deployments.values().map(|deployment| deployment_info(plan, deployment)).collect(),
         workloads: plan.workloads.keys().cloned().collect(),
-        notes: notes.steps,
-        incarnations: notes.incarnations,
+        notes,
+        incarnations_matter: plan.policy.incarnation != IncarnationPolicy::Any,
         objectives: bounds(plan),
         compare: CompareRules {
             primary: plan.compare.primary.clone(),

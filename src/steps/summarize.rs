@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::results::{Notes, run_info, with_plan};
+use super::results::{notes, run_info, with_plan};
 use crate::base::Timestamp;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::report::{ReportError, RunResults, SUMMARY_FILE, write_run_results, write_summary};
@@ -41,7 +41,7 @@ pub(super) async fn results(cx: &StepContext) -> Result<RunResults, ReportError>
     let mut states = cx.states().await;
     // Steps that come after the measuring (this one too) are under way: no news.
     states.retain(|state| !state.address.as_str().starts_with("plot/") && state.address != cx.spec.address);
-    let info = run_info(plan, &cx.shared.id, Timestamp(0), Notes::of(plan, &states));
+    let info = run_info(plan, &cx.shared.id, Timestamp(0), notes(&states));
     let mut results = with_plan(cx.run_dir(), plan, info)?;
     let first = results.points.iter().map(|point| point.summary.meta.origin).min();
     results.info.started = first.unwrap_or_else(|| cx.shared.clock.now());

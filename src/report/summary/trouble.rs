@@ -50,7 +50,10 @@ fn steps(results: &RunResults) -> String {
 }
 
 fn incarnations(results: &RunResults) -> String {
-    let mut out: String = results.info.incarnations.iter().map(|words| wrapped("  ", words)).collect();
+    let mut out = String::new();
+    if !results.info.incarnations_matter {
+        return out;
+    }
     for workload in results.workloads() {
         for deployment in results.deployments() {
             let sweep = results.sweep(&deployment, &workload);

@@ -94,7 +94,6 @@ fn simulated() {
 fn failures_and_invalid_points() {
     let mut info = RunInfo { objectives: objectives(), ..three() };
     info.deployments[1].gpus = None;
-    info.incarnations = vec!["agg was started again after c4: the process had ended with signal 9".to_owned()];
     let note =
         |address: &str, state, reason: &str| StepNote { address: address.to_owned(), state, reason: reason.to_owned() };
     info.notes = vec![
