@@ -155,6 +155,10 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
         Some(_) | None => create(&plan, &frozen, output_dir, Arc::clone(&clock))?,
     };
     let dir = run.layout().root().to_owned();
+    if output_dir.is_none() {
+        // Also on resume: a crash may have come between the journal's first line and the link.
+        point_to(&dir)?;
+    }
     let layout = run.layout().clone();
     let current = (options.edits != EditChoice::ResumeFrozen).then_some(frozen);
     let judged = if current.is_some() { plan } else { run.plan().clone() };
@@ -181,11 +185,7 @@ fn create(plan: &Plan, frozen: &Frozen, output_dir: Option<&Path>, clock: Arc<dy
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         frozen: frozen.clone(),
     };
-    let run = Run::create(&new, clock)?;
-    if output_dir.is_none() {
-        point_to(&dir)?;
-    }
-    Ok(run)
+    Ok(Run::create(&new, clock)?)
 }
 
 /// Different at every call: the standard library seeds its hashers from the system's entropy. What comes of it (the

@@ -1,7 +1,8 @@
 //! SIGKILL at random instants of real runs, until they are done: nothing lost, nothing measured twice, nothing left.
 //!
 //! Slow, and therefore run by `.ci/run` and not by the README's test command. `DYNBENCH_KILLS` sets how many kills
-//! (default 20), `DYNBENCH_SEED` where they fall.
+//! (default 20), `DYNBENCH_SEED` where they fall. Kills by time alone would nearly all fall into levels and waits, where a
+//! run spends its time; so each is aimed at one of four things that a run does, see [`Aim`].
 
 #![expect(clippy::print_stderr, reason = "the figures are what a reader of CI wants to see")]
 
@@ -10,7 +11,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -81,15 +82,38 @@ impl World {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Command lines of processes that name this world's folder: engines and shims of its runs.
+    /// How many lines the newest run's journal has, whole or not.
+    fn lines(&self) -> usize {
+        let path = self.dir.path().join("results/killed/latest/.run/journal.jsonl");
+        fs::read(path).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Attempts at levels that are over and whose files are being written, or were when a kill fell.
+    fn half_written(&self) -> BTreeSet<PathBuf> {
+        let attempts = self.dir.path().join("results/killed/latest/.run/attempts");
+        let inside = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        inside(attempts)
+            .filter(|step| step.to_string_lossy().contains(".load."))
+            .flat_map(inside)
+            .filter(|attempt| attempt.extension().is_some_and(|part| part == "part"))
+            .filter(|part| inside(part.clone()).next().is_some())
+            .collect()
+    }
+
+    /// Command lines of processes that name this world's folder (engines and shims of its runs) or carry the marker of one
+    /// of its obligations.
     fn processes(&self) -> Vec<String> {
         let needle = self.dir.path().to_str().unwrap();
+        let markers: BTreeSet<String> = self.journal().iter().filter_map(marker).collect();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
             let Ok(bytes) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
             let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
-            if line.contains(needle) {
+            // Of a process that ended in between nothing can be read, and nothing is left.
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            if line.contains(needle) || markers.iter().any(|marker| environment.contains(marker)) {
                 found.push(format!("{pid}: {line}"));
             }
         }
@@ -145,6 +169,12 @@ impl World {
     }
 }
 
+/// What the environment of every process of an obligation's deployment holds.
+fn marker(event: &Value) -> Option<String> {
+    let token = event.pointer("/obligation/handle/token")?.as_str()?;
+    Some(format!("DYNBENCH_PROCESS={}/", token.split('/').next()?))
+}
+
 fn obligation(event: &Value, kind: &str) -> Option<String> {
     let id = event.pointer("/obligation/id").or_else(|| event.get("id"))?;
     (event["event"] == kind).then(|| id.as_str().unwrap().to_owned())
@@ -189,12 +219,89 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// What a kill is meant to hit.
+#[derive(Debug, Clone, Copy)]
+enum Aim {
+    /// The first moments of a session, before and while it takes the run up.
+    Start,
+    /// Wherever the run is after some time: mostly waits and levels.
+    Time,
+    /// Right after so many more lines of the journal: between any two steps, in teardown, among summary and plots.
+    Line(usize),
+    /// When a level is over and its files are written, sealed, renamed.
+    Publishing,
+}
+
+/// Lines that a session without a kill adds to the journal, about.
+const LINES: usize = 50;
+
+impl Aim {
+    /// One of the four, and how long to wait when it is met.
+    fn draw(rng: &mut ChaCha8Rng) -> (Self, Duration) {
+        let (aim, most) = match rng.random_range(0..4) {
+            // The square crowds them at the very beginning.
+            0 => (Self::Start, 0.3 * rng.random::<f64>()),
+            1 => (Self::Time, 4.0),
+            2 => (Self::Line(rng.random_range(1..=LINES)), 0.004),
+            _ => (Self::Publishing, 0.03),
+        };
+        (aim, Duration::from_secs_f64(most * rng.random::<f64>()))
+    }
+
+    fn is_met(self, world: &World, before: &Before) -> bool {
+        match self {
+            Self::Start | Self::Time => true,
+            Self::Line(more) => world.lines() >= before.lines + more,
+            Self::Publishing => !world.half_written().is_subset(&before.half_written),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Time => "time",
+            Self::Line(_) => "line",
+            Self::Publishing => "publishing",
+        }
+    }
+}
+
+/// How a run stood when a session began.
+struct Before {
+    lines: usize,
+    half_written: BTreeSet<PathBuf>,
+}
+
+/// Runs a session until it ends or the kill falls; how it ended, if it did.
+fn session(world: &World, kill: Option<(Aim, Duration)>) -> Option<ExitStatus> {
+    let before = Before { lines: world.lines(), half_written: world.half_written() };
+    let mut child = world.start(&["apply", "plan.toml", "--resume"]);
+    let mut met = None;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if let Some((aim, patience)) = kill {
+            if met.is_none() && aim.is_met(world, &before) {
+                met = Some(Instant::now());
+            }
+            if met.is_some_and(|met: Instant| met.elapsed() >= patience) {
+                child.kill().unwrap();
+                let status = child.wait().unwrap();
+                // It may have come to its end in the last instant.
+                return (status.signal() != Some(9)).then_some(status);
+            }
+        }
+        sleep(Duration::from_micros(500));
+    }
+}
+
 #[test]
 #[ignore = "slow: run by .ci/run"]
 fn kills_at_random_instants_lose_nothing_and_leave_nothing() {
     let (wanted, seed) = (setting("DYNBENCH_KILLS", 20), setting("DYNBENCH_SEED", 20_261_124));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut kills, mut resumes, mut runs) = (0, 0, 0);
+    let (mut kills, mut resumes, mut runs, mut adopted) = (0, 0, 0, 0);
     let mut fell_after = BTreeMap::<String, u32>::new();
     let began = Instant::now();
     while kills < wanted {
@@ -202,42 +309,26 @@ fn kills_at_random_instants_lose_nothing_and_leave_nothing() {
         runs += 1;
         let mut sessions = 0;
         loop {
-            let mut child = world.start(&["apply", "plan.toml", "--resume"]);
+            let aim = (kills < wanted).then(|| Aim::draw(&mut rng));
             sessions += 1;
-            // Half of the kills fall into the first moments, where files are made and processes are started.
-            let most = if rng.random_range(0..2) == 0 { 700 } else { 4000 };
-            let patience = Duration::from_millis(rng.random_range(0..most));
-            let started = Instant::now();
-            let ended = loop {
-                if let Some(status) = child.try_wait().unwrap() {
-                    break Some(status);
-                }
-                if kills < wanted && started.elapsed() >= patience {
-                    break None;
-                }
-                sleep(Duration::from_millis(2));
-            };
-            match ended {
-                Some(status) => {
-                    assert_eq!(status.code(), Some(0), "{status:?} in session {sessions}");
-                    break;
-                }
-                None => {
-                    child.kill().unwrap();
-                    assert_eq!(child.wait().unwrap().signal(), Some(9));
-                    kills += 1;
-                    let last = world.journal().last().map_or_else(|| "no journal".to_owned(), describe);
-                    *fell_after.entry(last).or_default() += 1;
-                }
+            if let Some(status) = session(&world, aim) {
+                assert_eq!(status.code(), Some(0), "{status:?} in session {sessions}");
+                break;
             }
+            kills += 1;
+            let last = world.journal().last().map_or_else(|| "no journal".to_owned(), describe);
+            let aim = aim.map_or("", |(aim, _)| aim.name());
+            *fell_after.entry(format!("{last} (aimed at {aim})")).or_default() += 1;
         }
         resumes += sessions - 1;
         world.assert_the_run_is_whole();
         world.assert_all_is_gone();
+        adopted += world.journal().iter().filter(|event| event["adopted"] == true).count();
     }
     let points = runs * POINTS.len();
     eprintln!(
-        "seed {seed}: {kills} kills, {resumes} resumes, {runs} runs, {points} points, none lost, none doubled, nothing left, in {:.0} s",
+        "seed {seed}: {kills} kills, {resumes} resumes, {runs} runs, {points} points ({adopted} found whole after a kill), \
+         none lost, none doubled, nothing left, in {:.0} s",
         began.elapsed().as_secs_f64()
     );
     for (event, count) in fell_after {
@@ -267,6 +358,20 @@ fn kills_are_cleaned_up_by_cleanup_alone() {
     world.assert_all_is_gone();
     assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
     world.assert_the_run_is_whole();
+}
+
+#[test]
+#[ignore = "slow: run by .ci/run"]
+fn kills_before_the_link_to_a_new_run_are_made_good_by_the_resume() {
+    let world = World::new();
+    let mut child = world.start(&["apply", "plan.toml"]);
+    until("an engine runs", || world.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(world.dir.path().join("results/killed/latest")).unwrap();
+    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    world.assert_the_run_is_whole();
+    world.assert_all_is_gone();
 }
 
 #[test]
