@@ -180,6 +180,17 @@ fn obligation(event: &Value, kind: &str) -> Option<String> {
     (event["event"] == kind).then(|| id.as_str().unwrap().to_owned())
 }
 
+/// A test that failed leaves no engine to the machine either.
+impl Drop for World {
+    fn drop(&mut self) {
+        for process in self.processes() {
+            let pid = process.split(':').next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+            // One that has ended in between is no loss.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
+}
+
 fn assert_point_is_whole(point: &Path) {
     let manifest: Value = serde_json::from_str(&fs::read_to_string(point.join("manifest.json")).unwrap()).unwrap();
     let mut listed = BTreeSet::from(["manifest.json".to_owned()]);
