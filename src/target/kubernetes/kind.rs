@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
 use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{Inputs, Rendered, gpus, render, write_yaml};
