@@ -12,10 +12,12 @@ mod ready;
 mod simulated;
 mod table;
 
-pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, TargetError};
+pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Left, Live, Ready, Target, TargetError, Unheld};
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
-pub use kubernetes::Kubernetes;
+pub use kubernetes::{
+    FoundRun, Kubernetes, ObjectOutlook, Reaping, ServerView, Sweep, SweepScope, Swept, rbac, reap, server_view, sweep,
+};
 pub use probe::{Listing, ProbeFault, Prober};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;

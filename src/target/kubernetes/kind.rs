@@ -4,12 +4,15 @@
 //! pretending, and says what can be done today.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld};
+use super::hold::{self, HeldHandle};
+use super::{preflight, settings};
 use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{Inputs, Rendered, gpus, render, write_yaml};
@@ -99,7 +102,8 @@ impl TargetKind for Kubernetes {
     }
 
     fn target_keys(&self) -> &'static [Key] {
-        TARGET_KEYS
+        static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| TARGET_KEYS.iter().chain(settings::KEYS).copied().collect());
+        &KEYS
     }
 
     fn deployment_keys(&self) -> &'static [Key] {
@@ -129,7 +133,7 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        if given != ["template"] && values.json.get("vars").is_some_and(|vars| !vars.is_null()) {
+        if given != ["template"] && values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty()) {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
@@ -190,8 +194,16 @@ impl Target for Kubernetes {
         Box::pin(async { Ok(Value::Null) })
     }
 
-    fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        refuse()
+    fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(preflight::preflight(live))
+    }
+
+    fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
+        Box::pin(hold::begin(live, ledger))
+    }
+
+    fn release<'a>(&'a self, run: &'a str, left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(hold::finish(run, left))
     }
 
     fn deploy<'a>(&'a self, _live: Live<'a>, _ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
@@ -224,8 +236,11 @@ impl Target for Kubernetes {
         refuse()
     }
 
-    fn end<'a>(&'a self, _handle: &'a Value, _cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
-        refuse()
+    fn end<'a>(&'a self, handle: &'a Value, _cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
+        match HeldHandle::read(handle) {
+            Some(held) => Box::pin(async move { hold::finish_handle(&held).await }),
+            None => refuse(),
+        }
     }
 }
 

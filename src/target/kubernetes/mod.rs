@@ -6,14 +6,34 @@
 //! | `client`, `fault`, `forward` | the way to the API server: connection, errors in words, a port carried to a pod |
 //! | `own` | labels, annotations and names by which objects of ours are known |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
+//! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
+//! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
+//! | `sweep` | cleaning up from labels alone, and the reaper |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
+mod cache;
 mod client;
+mod discover;
 mod fault;
 mod forward;
+mod handle;
+mod hold;
 mod kind;
+mod objects;
 mod own;
+mod preflight;
+mod rbac;
+mod registry;
+mod resource;
+mod secrets;
 mod seen;
+mod settings;
+mod stamp;
+mod sweep;
 
 pub use kind::Kubernetes;
+pub use preflight::{ObjectOutlook, ServerView, server_view};
+pub use rbac::rbac;
+pub use sweep::{FoundRun, Reaping, Sweep, SweepScope, Swept, reap, sweep};
