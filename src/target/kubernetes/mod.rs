@@ -3,9 +3,15 @@
 //! | file | purpose |
 //! | --- | --- |
 //! | `kind` | what a plan needs to know of it: keys, checks, fingerprint |
+//! | `life` | what a run needs of it: which file does which step |
 //! | `client`, `fault`, `forward` | the way to the API server: connection, errors in words, a port carried to a pod |
-//! | `own` | labels, annotations and names by which objects of ours are known |
+//! | `resource`, `discover` | what the cluster serves, and how kinds are addressed |
+//! | `own`, `stamp` | labels, annotations and names by which objects of ours are known, and where they are put |
+//! | `handle` | what the journal keeps of a deployment |
+//! | `apply` | objects are sent; nothing that others made is touched |
+//! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
 //! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
@@ -13,14 +19,18 @@
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
+mod apply;
 mod cache;
 mod client;
 mod discover;
+mod end;
+mod family;
 mod fault;
 mod forward;
 mod handle;
 mod hold;
 mod kind;
+mod life;
 mod objects;
 mod own;
 mod preflight;

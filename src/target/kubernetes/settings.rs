@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::contract::TargetError;
-use super::client::Whereabouts;
 use crate::plan::{Deployment, Key, Shape, duration_text};
 
 const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
@@ -166,16 +165,6 @@ impl Settings {
     ///
     /// # Errors
     /// When keys and this struct have gone apart.
-    pub(super) fn of(deployment: &Deployment) -> Result<Self, TargetError> {
-        deployment.target.values.decode().map_err(|error| TargetError::new(format!("the keys of [target] do not fit: {error}")))
-    }
-}
-
-impl Whereabouts {
-    /// Of a deployment's target.
-    ///
-    /// # Errors
-    /// As [`Settings::of`].
     pub(super) fn of(deployment: &Deployment) -> Result<Self, TargetError> {
         deployment.target.values.decode().map_err(|error| TargetError::new(format!("the keys of [target] do not fit: {error}")))
     }

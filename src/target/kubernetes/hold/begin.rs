@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::super::contract::{Ledger, Live, TargetError, Unheld};
 use super::super::client::{Cluster, Whereabouts};
+use super::super::kind::whereabouts;
 use super::super::settings::Settings;
 use super::super::{cache, secrets, sweep};
 use super::lease::{Held, Holder, NotTaken, Purpose, Wanted, pool_lease_name, run_lease_name, take};
@@ -62,7 +63,7 @@ pub(super) fn key(cluster: &Cluster, run: &str) -> Key {
 /// [`Unheld`]; then nothing is held that was not held before.
 pub(in super::super) async fn begin(live: Live<'_>, ledger: &dyn Ledger) -> Result<(), Unheld> {
     let settings = Settings::of(live.deployment)?;
-    let cluster = Cluster::connect(&Whereabouts::of(live.deployment)?).await?;
+    let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
     let handle = HeldHandle { at: cluster.whereabouts(), run: live.run.to_owned() };
     let what = format!("the Leases and helpers of run {} ({})", live.run, cluster.place);
     let handle = json!({ HELD: handle });

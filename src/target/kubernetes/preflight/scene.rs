@@ -9,7 +9,8 @@ use kube::api::ListParams;
 use serde_json::Value;
 
 use super::super::super::contract::{Live, TargetError};
-use super::super::client::{Cluster, Whereabouts};
+use super::super::client::Cluster;
+use super::super::kind::whereabouts;
 use super::super::fault::translate;
 use super::super::objects::objects_to_apply;
 use super::super::resource::{Catalog, Resource};
@@ -74,7 +75,7 @@ impl<'a> Scene<'a> {
     /// When nobody answers.
     pub(super) async fn look(live: Live<'a>) -> Result<Self, TargetError> {
         let settings = Settings::of(live.deployment)?;
-        let cluster = Cluster::connect(&Whereabouts::of(live.deployment)?).await?;
+        let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
         let objects = objects_to_apply(live)?;
         let mut catalog = Catalog::new(&cluster);
         let mut kinds = BTreeMap::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::client::Whereabouts;
+use super::super::kind::whereabouts;
 use super::super::objects::objects_of;
 use super::super::settings::Settings;
 use super::needs::{Rules, for_cluster, for_deployment, rules_json};
@@ -23,7 +23,7 @@ struct Wanted {
 pub fn rbac(plan: &Plan) -> Option<String> {
     let mut namespaces: BTreeMap<String, Wanted> = BTreeMap::new();
     for deployment in plan.deployments.values().filter(|deployment| deployment.target.kind == "kubernetes") {
-        let (Ok(settings), Ok(at)) = (Settings::of(deployment), Whereabouts::of(deployment)) else { continue };
+        let (Ok(settings), Ok(at)) = (Settings::of(deployment), whereabouts(deployment)) else { continue };
         let objects = objects_of(plan, deployment).unwrap_or_default();
         let wanted = namespaces.entry(at.namespace.unwrap_or_else(|| "default".to_owned())).or_default();
         wanted.rules.join(for_deployment(&objects, &settings, plan.policy.reaper));
