@@ -25,6 +25,9 @@ pub(in super::super) struct HeldHandle {
     pub(in super::super) run: String,
 }
 
+/// How long giving back may take when a run cannot have everything: nothing big was made yet.
+const GIVING_UP: Duration = Duration::from_secs(60);
+
 /// The member of an obligation's handle that holds it: other handles of this target have no such member.
 const HELD: &str = "held";
 
@@ -68,18 +71,16 @@ pub(in super::super) async fn begin(live: Live<'_>, ledger: &dyn Ledger) -> Resu
     let what = format!("the Leases and helpers of run {} ({})", live.run, cluster.place);
     let handle = json!({ HELD: handle });
     let obligation = ledger.open(what, handle).await?;
-    match take_all(live, &cluster, &settings, ledger).await {
-        Ok(()) => Ok(()),
-        Err(unheld) => {
-            if !holdings().contains_key(&key(&cluster, live.run)) {
-                // Nothing was deployed yet, so this is quick; what cannot be given back stays an obligation.
-                if sweep::clean_run(&cluster, live.run, None, Duration::from_secs(60), &|_| ()).await.is_ok_and(|swept| swept.is_clean()) {
-                    ledger.close(&obligation).await?;
-                }
-            }
-            Err(unheld)
+    let taken = take_all(live, &cluster, &settings, ledger).await;
+    let gave_up = taken.is_err() && !holdings().contains_key(&key(&cluster, live.run));
+    // What an earlier session deployed stays: whether it is used again is for the next resume to say.
+    if gave_up && sweep::is_bare(&cluster, live.run).await.unwrap_or(false) {
+        let cleaned = sweep::clean_run(&cluster, live.run, None, GIVING_UP, &|_| ()).await;
+        if cleaned.is_ok_and(|swept| swept.is_clean()) {
+            ledger.close(&obligation).await?;
         }
     }
+    taken
 }
 
 async fn take_all(live: Live<'_>, cluster: &Cluster, settings: &Settings, ledger: &dyn Ledger) -> Result<(), Unheld> {

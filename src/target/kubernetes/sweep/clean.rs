@@ -13,7 +13,7 @@ use super::super::super::contract::TargetError;
 use super::super::client::Cluster;
 use super::super::fault::translate;
 use super::super::hold::{delete_namespace, free_pools, run_lease_name};
-use super::super::own::RUN;
+use super::super::own::{DEPLOYMENT, RUN};
 use super::find::{Found, Search, find};
 use super::kinds::listable;
 use crate::base::{Clock, SystemClock, format_duration};
@@ -96,6 +96,16 @@ pub(in super::super) async fn clean_run(
         say(&format!("waiting until {} is gone", names.join(", ")));
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether nothing of any deployment of the run is there.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(in super::super) async fn is_bare(cluster: &Cluster, run: &str) -> Result<bool, TargetError> {
+    let kinds = listable(cluster).await?;
+    let search = find(cluster, &kinds, &format!("{RUN}={run},{DEPLOYMENT}")).await?;
+    Ok(search.found.is_empty())
 }
 
 /// What must be deleted now: what nobody among the others takes with it, and is not going already.

@@ -15,7 +15,7 @@ mod kinds;
 mod reaper;
 mod runs;
 
-pub(super) use clean::clean_run;
+pub(super) use clean::{clean_run, is_bare};
 pub use clean::Swept;
 pub(super) use kinds::listable;
 pub(super) use reaper::start_reaper;
