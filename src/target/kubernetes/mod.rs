@@ -11,6 +11,7 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `rules` | when it is ready, and when it never will be |
 //! | `end` | everything is deleted, and its absence verified |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
@@ -27,6 +28,7 @@ mod kind;
 mod life;
 mod own;
 mod resource;
+mod rules;
 mod seen;
 mod stamp;
 
