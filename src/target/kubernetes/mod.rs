@@ -11,6 +11,7 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `rules` | when it is ready, and when it never will be |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
@@ -37,6 +38,7 @@ mod preflight;
 mod rbac;
 mod registry;
 mod resource;
+mod rules;
 mod secrets;
 mod seen;
 mod settings;
