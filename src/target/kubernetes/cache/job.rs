@@ -73,8 +73,8 @@ pub(super) fn job(cache: &ModelCache, model: &str, image: &str, name: &str) -> V
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": name, "labels": labels(), "annotations": {MODEL: model}},
         "spec": {
-            // A download that breaks goes on where it broke.
-            "backoffLimit": 3,
+            // Downloads try again by themselves and go on where they broke; a pod may be evicted.
+            "backoffLimit": 1,
             "activeDeadlineSeconds": cache.deadline.as_secs(),
             "template": {
                 "metadata": {"labels": labels()},
