@@ -30,7 +30,7 @@ spec:
         - name: main
           image: 198.18.0.11:5000/none/such:1
           envFrom: [{secretRef: {name: hf}}]
-          resources: {limits: {nvidia.com/gpu: 64}}
+          resources: {limits: {example.com/accelerator: 64}}
 ---
 apiVersion: example.com/v1
 kind: Nothing

@@ -45,6 +45,8 @@ fn walk(path: &str, before: &Value, after: &Value, found: &mut Difference) {
             }
         }
         (one, other) if one == other => {}
+        // A quantity may be written as a number.
+        (Value::Number(number), Value::String(text)) if number.to_string() == *text => {}
         (one, other) => found.changed.push(format!("{path}: {one} -> {other}")),
     }
 }
@@ -57,8 +59,8 @@ mod tests {
 
     #[test]
     fn only_what_was_wished_is_compared() {
-        let before = json!({"metadata": {"uid": "1", "labels": {"a": "b"}}, "spec": {"n": 1, "gone": 2, "l": [1, 2]}});
-        let after = json!({"metadata": {"uid": "2", "labels": {"a": "b"}}, "spec": {"n": 2, "new": 3, "l": [1, 3]},
+        let before = json!({"metadata": {"uid": "1", "labels": {"a": "b"}}, "spec": {"cpu": 4, "n": 1, "gone": 2, "l": [1, 2]}});
+        let after = json!({"metadata": {"uid": "2", "labels": {"a": "b"}}, "spec": {"cpu": "4", "n": 2, "new": 3, "l": [1, 3]},
             "status": {"x": 1}});
         let found = difference(&before, &after);
         assert_eq!(found.changed, ["spec.n: 1 -> 2", "spec.l[1]: 2 -> 3"]);
