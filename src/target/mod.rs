@@ -16,7 +16,7 @@ pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, T
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
 pub use kubernetes::Kubernetes;
-pub use probe::{Listing, ProbeFault, Prober};
+pub use probe::{Listing, ProbeFault, Prober, Workers};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;
 pub use table::TARGETS;
