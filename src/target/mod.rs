@@ -18,7 +18,7 @@ pub use http_probe::{HTTP_PROBER, HttpProber};
 pub use kubernetes::{
     FoundRun, Kubernetes, ObjectOutlook, Reaping, ServerView, Sweep, SweepScope, Swept, rbac, reap, server_view, sweep,
 };
-pub use probe::{Listing, ProbeFault, Prober};
+pub use probe::{Listing, ProbeFault, Prober, Workers};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;
 pub use table::TARGETS;

@@ -6,10 +6,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld};
+use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
-use super::kind::{self, Kubernetes};
 use super::hold::{self, HeldHandle};
-use super::{apply, discover, end, preflight};
+use super::kind::{self, Kubernetes};
+use super::{apply, discover, end, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::write_yaml;
 
@@ -40,19 +41,15 @@ impl Target for Kubernetes {
 
     fn wait<'a>(
         &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _ledger: &'a dyn Ledger,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+        Box::pin(wait::wait(HTTP_PROBER, live, deployed, ledger))
     }
 
-    fn incarnation<'a>(
-        &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-    ) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+    fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
+        Box::pin(wait::incarnation_now(deployed))
     }
 
     fn collect<'a>(

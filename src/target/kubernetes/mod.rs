@@ -11,7 +11,12 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `look` | takes that look |
 //! | `rules` | when it is ready, and when it never will be |
+//! | `wait` | the layers of being ready: the rules, then what serves is asked |
+//! | `service`, `through` | where the model answers, and asking it through a forwarded port |
+//! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
+//! | `logs` | logs of containers |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
@@ -23,6 +28,7 @@
 mod apply;
 mod cache;
 mod client;
+mod disaggregated;
 mod discover;
 mod end;
 mod family;
@@ -30,8 +36,11 @@ mod fault;
 mod forward;
 mod handle;
 mod hold;
+mod incarnation;
 mod kind;
 mod life;
+mod logs;
+mod look;
 mod objects;
 mod own;
 mod preflight;
@@ -41,9 +50,12 @@ mod resource;
 mod rules;
 mod secrets;
 mod seen;
+mod service;
 mod settings;
 mod stamp;
 mod sweep;
+mod through;
+mod wait;
 
 pub use kind::Kubernetes;
 pub use preflight::{ObjectOutlook, ServerView, server_view};
