@@ -172,7 +172,7 @@ impl TargetKind for Kubernetes {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "in-cluster"
     }
 }
