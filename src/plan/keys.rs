@@ -268,7 +268,7 @@ pub(super) const LOAD: &[Key] = &[
         "[]",
         "secrets by which the image is pulled",
     ),
-    optional("env", Shape::Named(SECRET_KEY), "variables of the workers, by name, out of Secrets of the namespace"),
+    optional("env", Shape::Map(&Shape::Table(SECRET_KEY)), "variables of the workers, by name, out of Secrets of the namespace"),
 ];
 
 /// `[compare]`
