@@ -33,6 +33,10 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     /// What messages name.
     pub(super) place: Place,
+    /// The API server's address.
+    pub(super) server: String,
+    /// Whether it was reached by a pod's own account: there is no context then.
+    pub(super) in_cluster: bool,
 }
 
 impl Cluster {
@@ -43,10 +47,13 @@ impl Cluster {
     /// When there is no kubeconfig, it cannot be read, or it does not have the context.
     pub(super) async fn connect(to: &Whereabouts) -> Result<Self, TargetError> {
         let (config, context) = config(to).await?;
+        let in_cluster = context.is_none();
+        let context = context.unwrap_or_else(|| "in-cluster".to_owned());
+        let server = config.cluster_url.to_string();
         let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let place = Place { context, namespace };
         let client = Client::try_from(config).map_err(|error| translate(&place, "connecting", &error))?;
-        Ok(Self { client, place })
+        Ok(Self { client, place, server, in_cluster })
     }
 
     /// The namespace.
@@ -107,7 +114,7 @@ impl Cluster {
     }
 }
 
-async fn config(to: &Whereabouts) -> Result<(Config, String), TargetError> {
+async fn config(to: &Whereabouts) -> Result<(Config, Option<String>), TargetError> {
     let no_config = |error: &dyn std::error::Error| TargetError {
         help: Some("set KUBECONFIG, or `context` of `[target]`, as for kubectl".to_owned()),
         key: Some("context".to_owned()),
@@ -118,7 +125,7 @@ async fn config(to: &Whereabouts) -> Result<(Config, String), TargetError> {
         // Without a file, and without a context that would need one, the pod's own account is meant.
         Err(error) => {
             return match Config::incluster() {
-                Ok(config) if to.context.is_none() => Ok((config, "in-cluster".to_owned())),
+                Ok(config) if to.context.is_none() => Ok((config, None)),
                 Ok(_) | Err(_) => Err(no_config(&error)),
             };
         }
@@ -126,5 +133,5 @@ async fn config(to: &Whereabouts) -> Result<(Config, String), TargetError> {
     let context = to.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
     let options = KubeConfigOptions { context: to.context.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no_config(&error))?;
-    Ok((config, context))
+    Ok((config, Some(context)))
 }
