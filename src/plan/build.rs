@@ -154,7 +154,10 @@ pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
         hold: fields.duration("hold")?,
         service_account: fields.text("service-account"),
         image_pull_secrets: fields.texts("image-pull-secrets")?,
-        env: fields.0.get("env").map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
+        env: fields
+            .0
+            .get("env")
+            .map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
     })
 }
 

@@ -222,7 +222,12 @@ pub(super) const EXPORTS: &[Key] = &[
 
 /// `[load.resources]`
 const LOAD_RESOURCES: &[Key] = &[
-    defaulted("cpu", Shape::Text, "\"1\"", "processors that each worker asks for; never limited: a limit would be measured"),
+    defaulted(
+        "cpu",
+        Shape::Text,
+        "\"1\"",
+        "processors that each worker asks for; never limited: a limit would be measured",
+    ),
     defaulted("memory", Shape::Text, "\"1Gi\"", "memory that each worker asks for, and its limit"),
 ];
 
@@ -268,7 +273,11 @@ pub(super) const LOAD: &[Key] = &[
         "[]",
         "secrets by which the image is pulled",
     ),
-    optional("env", Shape::Map(&Shape::Table(SECRET_KEY)), "variables of the workers, by name, out of Secrets of the namespace"),
+    optional(
+        "env",
+        Shape::Map(&Shape::Table(SECRET_KEY)),
+        "variables of the workers, by name, out of Secrets of the namespace",
+    ),
 ];
 
 /// `[compare]`

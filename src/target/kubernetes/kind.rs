@@ -19,13 +19,6 @@ const TARGET_KEYS: &[Key] = &[
     text("context", "Context of the kubeconfig; by default its current one."),
     text("namespace", "Where everything is made; by default the context's."),
     text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
-    Key {
-        name: "transport",
-        about: "Where requests come from: a Job in the cluster, or this machine through a forwarded port.",
-        shape: Shape::Choice(&["in-cluster", "port-forward"]),
-        default: Some("\"in-cluster\""),
-        required: false,
-    },
 ];
 
 const KEYS: &[Key] = &[
@@ -45,6 +38,10 @@ const KEYS: &[Key] = &[
         default: None,
         required: false,
     },
+    text(
+        "url",
+        "Where the model answers from here (NodePort, LoadBalancer, Ingress): load then comes from this machine.",
+    ),
     text("service", "Service and port at which the model answers, `name:port`."),
     Key {
         name: "ready",
@@ -196,8 +193,8 @@ impl TargetKind for Kubernetes {
         false
     }
 
-    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
-        "in-cluster"
+    fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str {
+        super::load::transport(plan, deployment)
     }
 }
 
