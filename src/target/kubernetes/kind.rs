@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::contract::{Live, TargetError};
+use super::super::endpoint::check_url;
 use super::client::Whereabouts;
+use super::load;
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{Inputs, Rendered, gpus, render};
@@ -154,6 +156,11 @@ impl TargetKind for Kubernetes {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
+        if let Some(url) = values.json.get("url").and_then(Value::as_str)
+            && let Err((message, help)) = check_url(url)
+        {
+            problems.push(Diagnostic::error(message).at(at("url")).help(help));
+        }
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
             if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
@@ -180,13 +187,14 @@ impl TargetKind for Kubernetes {
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already");
+            return format!("measure {existing}, which runs already; load comes from {}", load::source(plan, deployment));
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
             |object: &Value, pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let one = |object| format!("{} {}", field(object, "/kind"), field(object, "/metadata/name"));
-        format!("apply {}", rendered.objects.iter().map(one).collect::<Vec<_>>().join(", "))
+        let objects = rendered.objects.iter().map(one).collect::<Vec<_>>().join(", ");
+        format!("apply {objects}; load comes from {}", load::source(plan, deployment))
     }
 
     fn simulated(&self) -> bool {
@@ -194,7 +202,7 @@ impl TargetKind for Kubernetes {
     }
 
     fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str {
-        super::load::transport(plan, deployment)
+        load::transport(plan, deployment)
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg");
+        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")");
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);

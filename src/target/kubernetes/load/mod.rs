@@ -23,4 +23,4 @@ mod reach;
 mod workers;
 
 pub use needs::{Permission, permissions};
-pub(super) use reach::{reach, transport};
+pub(super) use reach::{reach, source, transport};

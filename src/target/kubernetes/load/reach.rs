@@ -42,6 +42,16 @@ pub(in super::super) fn transport(plan: &Plan, deployment: &Deployment) -> &'sta
     }
 }
 
+/// The same for people, with the key that decides it.
+pub(in super::super) fn source(plan: &Plan, deployment: &Deployment) -> String {
+    match (way_of(plan, deployment), plan.load.workers) {
+        (Way::Url, _) => format!("this machine to {}", url_of(deployment).unwrap_or_default()),
+        (Way::Forward, _) => "this machine through a forwarded port (load.from = \"here\")".to_owned(),
+        (Way::Workers, 1) => "a Job beside it (load.from = \"cluster\")".to_owned(),
+        (Way::Workers, workers) => format!("a Job of {workers} workers beside it (load.from = \"cluster\")"),
+    }
+}
+
 fn url_of(deployment: &Deployment) -> Option<&str> {
     deployment.values.json.get("url")?.as_str()
 }
