@@ -9,6 +9,7 @@ use super::super::family::{list, name};
 use super::super::forward::Forward;
 use super::super::kind;
 use super::super::resource::Resource;
+use super::super::service::{is_ready, port_named};
 use super::workers;
 use crate::load::Generator;
 use crate::plan::{Deployment, LoadFrom, Plan};
@@ -148,28 +149,13 @@ fn address(url: &str) -> Option<(String, u16)> {
     Some((service.to_owned(), port.parse().ok()?))
 }
 
-fn is_ready(pod: &Value) -> bool {
-    let ending = pod.pointer("/metadata/deletionTimestamp").is_some();
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    !ending
-        && conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-}
-
 /// The pod's own port behind a Service's: a number, or a name that one of its containers gives a number.
 fn target_port(service: &Value, port: u16, pod: &Value) -> Option<u16> {
     let ports = service.pointer("/spec/ports")?.as_array()?;
     let entry = ports.iter().find(|entry| entry["port"] == port)?;
     match entry.get("targetPort") {
         Some(Value::Number(number)) => u16::try_from(number.as_u64()?).ok(),
-        Some(Value::String(name)) => {
-            let containers = pod.pointer("/spec/containers")?.as_array()?;
-            let ports = containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten();
-            let named = ports.into_iter().find(|port| port["name"] == name.as_str())?;
-            u16::try_from(named.get("containerPort")?.as_u64()?).ok()
-        }
+        Some(Value::String(name)) => port_named(pod, name),
         Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => Some(port),
     }
 }
