@@ -7,6 +7,7 @@ mod cleanup;
 mod error;
 mod explain;
 mod graph;
+mod image;
 mod init;
 mod once;
 mod preview;
@@ -14,6 +15,7 @@ mod report;
 mod runs;
 mod server;
 mod simulate;
+mod worker;
 mod written;
 
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
@@ -23,6 +25,7 @@ pub use cleanup::{Cleaned, CleanupScope, Leftover, cleanup, leftovers};
 pub use error::AppError;
 pub use explain::{Explanation, explain};
 pub use graph::{dot, mermaid};
+pub use image::{ImageOptions, MadeImage, image};
 pub use init::{InitKind, init};
 pub use once::{LoadOptions, Loaded, load_once};
 pub use preview::{Preview, preview};
@@ -30,6 +33,7 @@ pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{export, find, fsck, import, list, prune, show};
 pub use server::{DeploymentView, rbac, reap, server_views};
 pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
+pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
 
 // What the command line shows and listens to, by its one name.

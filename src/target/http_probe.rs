@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 use std::fs;
-use std::path::Path;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

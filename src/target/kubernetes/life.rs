@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
 use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, preflight, wait};
+use super::{apply, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::write_yaml;
 
@@ -46,6 +46,16 @@ impl Target for Kubernetes {
         ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
         Box::pin(wait::wait(HTTP_PROBER, live, deployed, ledger))
+    }
+
+    fn reach<'a>(
+        &'a self,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ready: &'a Ready,
+        ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Way, TargetError>> {
+        Box::pin(load::reach(live, deployed, ready, ledger))
     }
 
     fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {

@@ -11,6 +11,8 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `load` | where load comes from: a Job, a forwarded port, a URL |
+//! | `registry` | container registries, with the user's own logins |
 //! | `look` | takes that look |
 //! | `rules` | when it is ready, and when it never will be |
 //! | `wait` | the layers of being ready: the rules, then what serves is asked |
@@ -39,6 +41,7 @@ mod hold;
 mod incarnation;
 mod kind;
 mod life;
+mod load;
 mod logs;
 mod look;
 mod objects;
@@ -58,6 +61,8 @@ mod through;
 mod wait;
 
 pub use kind::Kubernetes;
+pub use load::{Permission, permissions};
 pub use preflight::{ObjectOutlook, ServerView, server_view};
 pub use rbac::rbac;
+pub use registry::push_image;
 pub use sweep::{FoundRun, Reaping, Sweep, SweepScope, Swept, reap, sweep};

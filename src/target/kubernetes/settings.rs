@@ -83,7 +83,6 @@ pub(super) const KEYS: &[Key] = &[
         "[]",
         "Registries, as `host:port`, that speak plain HTTP.",
     ),
-    optional("reaper-image", Shape::Text, "Image with dynbench for `policy.reaper`; it must start dynbench."),
     optional("secrets", Shape::Named(SECRET), "Secrets that are made from environment variables, by name."),
     optional("model-cache", Shape::Table(MODEL_CACHE), "A volume with the model, filled once and kept."),
 ];
@@ -138,7 +137,6 @@ pub(super) struct Settings {
     pub(super) create_namespace: bool,
     pub(super) read_pull_secret: bool,
     pub(super) insecure_registries: Vec<String>,
-    pub(super) reaper_image: Option<String>,
     pub(super) secrets: BTreeMap<String, SecretFromEnv>,
     pub(super) model_cache: Option<ModelCache>,
 }
@@ -153,7 +151,6 @@ impl Default for Settings {
             create_namespace: false,
             read_pull_secret: false,
             insecure_registries: Vec::new(),
-            reaper_image: None,
             secrets: BTreeMap::new(),
             model_cache: None,
         }
