@@ -10,8 +10,7 @@ use super::args::Apply;
 use super::display::Display;
 use super::{ask, print};
 use crate::app::{
-    self, AppError, Applied, ApplyOptions, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent,
-    Stop, StopLevel,
+    self, AppError, Applied, ApplyOptions, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent, Stop, StopLevel,
 };
 use crate::base::FileError;
 

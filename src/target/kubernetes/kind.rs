@@ -170,6 +170,7 @@ impl TargetKind for Kubernetes {
         {
             problems.push(Diagnostic::error(message).at(at("url")).help(help));
         }
+        settings::check(plan, deployment, problems);
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
             if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
@@ -196,7 +197,10 @@ impl TargetKind for Kubernetes {
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already; load comes from {}", load::source(plan, deployment));
+            return format!(
+                "measure {existing}, which runs already; load comes from {}",
+                load::source(plan, deployment)
+            );
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
@@ -246,7 +250,10 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")");
+        assert_eq!(
+            Kubernetes.describe(&plan, &deployment),
+            "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")"
+        );
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);

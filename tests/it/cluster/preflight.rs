@@ -82,7 +82,8 @@ fn an_object_that_others_made_is_refused_and_left_as_it_is() {
 
 /// Pushes an image that is nothing but its architecture.
 fn push(room: &Room, registry: &str, login: &[&str], name: &str, architecture: &str) {
-    let config = format!(r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}}}}"#);
+    let config =
+        format!(r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}}}}"#);
     let digest = format!("sha256:{}", Digest::of(config.as_bytes()));
     let size = config.len();
     let manifest = format!(

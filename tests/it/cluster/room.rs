@@ -142,7 +142,14 @@ impl Room {
 
     /// Takes the finalizer of [`STUCK`] off.
     pub(super) fn release_stuck(&self) {
-        self.kubectl(&["patch", "configmap", "stuck", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/finalizers"}]"#]);
+        self.kubectl(&[
+            "patch",
+            "configmap",
+            "stuck",
+            "--type=json",
+            "-p",
+            r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
+        ]);
     }
 
     fn delete_namespace(&self) {
@@ -153,7 +160,14 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // What a failed test left hanging must not hold the namespace.
-        let _gone = self.try_kubectl(&["patch", "configmap", "stuck", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/finalizers"}]"#]);
+        let _gone = self.try_kubectl(&[
+            "patch",
+            "configmap",
+            "stuck",
+            "--type=json",
+            "-p",
+            r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
+        ]);
         self.delete_namespace();
     }
 }

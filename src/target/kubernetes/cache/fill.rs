@@ -156,7 +156,10 @@ async fn wait(
             (None, _) => stuck = None,
         }
         let elapsed = format_duration(clock.elapsed());
-        ledger.doing(&format!("{doing}, Job {name}, {elapsed}{}", hindrance.map_or_else(String::new, |what| format!(": {what}"))));
+        ledger.doing(&format!(
+            "{doing}, Job {name}, {elapsed}{}",
+            hindrance.map_or_else(String::new, |what| format!(": {what}"))
+        ));
         if clock.elapsed() > cache.deadline {
             let why = format!("not done after {}", format_duration(cache.deadline));
             return Err(failed(cluster, cache, name, &why).await);
@@ -191,18 +194,24 @@ async fn pods(cluster: &Cluster, job: &str) -> Result<Vec<Pod>, TargetError> {
 async fn hindrance(cluster: &Cluster, job: &str) -> Result<Option<String>, TargetError> {
     Ok(pods(cluster, job).await?.iter().find_map(|pod| {
         let status = pod.status.as_ref()?;
-        let unschedulable = status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False");
+        let unschedulable =
+            status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False");
         if let Some(condition) = unschedulable {
             return condition.message.clone();
         }
-        let waiting = status.container_statuses.iter().flatten().find_map(|one| one.state.as_ref()?.waiting.as_ref())?;
+        let waiting =
+            status.container_statuses.iter().flatten().find_map(|one| one.state.as_ref()?.waiting.as_ref())?;
         let reason = waiting.reason.clone()?;
         let harmless = ["ContainerCreating", "PodInitializing"].contains(&reason.as_str());
         // Back-off alternates two reasons and two messages about one fault: the image is what stays.
         let image = pod.spec.as_ref()?.containers.first()?.image.clone().unwrap_or_default();
         let pulling = reason.contains("Image");
         (!harmless).then(|| {
-            if pulling { format!("image {image} cannot be pulled") } else { format!("{reason}: {}", waiting.message.clone().unwrap_or_default()) }
+            if pulling {
+                format!("image {image} cannot be pulled")
+            } else {
+                format!("{reason}: {}", waiting.message.clone().unwrap_or_default())
+            }
         })
     }))
 }

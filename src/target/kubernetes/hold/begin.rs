@@ -91,11 +91,14 @@ async fn take_all(live: Live<'_>, cluster: &Cluster, settings: &Settings, ledger
     }
     let holder = Holder::here(run, plan);
     let say = |what: &str| ledger.doing(what);
+    forget_lost(&key);
     if !holdings().contains_key(&key) {
         let name = run_lease_name(run);
         let (purpose, patience) = (Purpose::Run, Duration::ZERO);
         let wanted = Wanted { name, purpose, holder: &holder, duration: settings.lease, patience };
-        let run_lease = take(cluster, &wanted, live.cancel, &say).await.map_err(|error| unheld(cluster, "the run's Lease", error))?;
+        let run_lease = take(cluster, &wanted, live.cancel, &say)
+            .await
+            .map_err(|error| unheld(cluster, "the run's Lease", error))?;
         let holding = Holding { cluster: cluster.clone(), run_lease, pools: BTreeMap::new() };
         holdings().insert(key.clone(), holding);
     }
@@ -105,6 +108,17 @@ async fn take_all(live: Live<'_>, cluster: &Cluster, settings: &Settings, ledger
         holdings().remove(&key);
     }
     result
+}
+
+/// What was taken away from the run is taken anew, or refused, like at its start.
+fn forget_lost(key: &Key) {
+    let mut holdings = holdings();
+    if holdings.get(key).is_some_and(|holding| holding.run_lease.lost().is_some()) {
+        holdings.remove(key);
+    }
+    if let Some(holding) = holdings.get_mut(key) {
+        holding.pools.retain(|_, held| held.lost().is_none());
+    }
 }
 
 /// A refusal at the first deployment ends the run; at a later one the others go on, and so do their Leases.

@@ -129,11 +129,7 @@ impl Held {
 ///
 /// # Errors
 /// When the API server does not answer.
-pub(super) async fn delete_if(
-    cluster: &Cluster,
-    name: &str,
-    ours: impl Fn(&Lease) -> bool,
-) -> Result<(), TargetError> {
+pub(super) async fn delete_if(cluster: &Cluster, name: &str, ours: impl Fn(&Lease) -> bool) -> Result<(), TargetError> {
     let doing = format!("deleting Lease {name}");
     let api = leases(cluster);
     loop {
@@ -331,14 +327,19 @@ async fn renew(
         let why = match found {
             None => format!("Lease {name} was deleted"),
             Some(lease) if holder(&lease) != identity => {
-                format!("Lease {name} was taken while this run gave no sign of life for {}: it is {}", format_duration(duration), described(&lease))
+                format!(
+                    "Lease {name} was taken while this run gave no sign of life for {}: it is {}",
+                    format_duration(duration),
+                    described(&lease)
+                )
             }
             Some(mut lease) => {
                 if let Some(spec) = &mut lease.spec {
                     spec.renew_time = Some(now());
                 }
                 // A conflict or an outage: the next round looks again.
-                let _renewed = cluster.answered("renewing a Lease", api.replace(&name, &PostParams::default(), &lease)).await;
+                let _renewed =
+                    cluster.answered("renewing a Lease", api.replace(&name, &PostParams::default(), &lease)).await;
                 continue;
             }
         };

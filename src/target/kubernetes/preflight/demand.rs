@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::quantity::quantity;
+use super::super::quantity::quantity;
 use super::scene::title;
 
 /// Pods of one shape.
@@ -91,8 +91,16 @@ impl Demand {
                 self.storage += storage(object);
             }
             "Service" => self.services += 1.0,
-            "ConfigMap" | "Secret" | "ServiceAccount" | "Role" | "RoleBinding" | "Ingress" | "NetworkPolicy"
-            | "PodDisruptionBudget" | "HTTPRoute" | "HorizontalPodAutoscaler" => {}
+            "ConfigMap"
+            | "Secret"
+            | "ServiceAccount"
+            | "Role"
+            | "RoleBinding"
+            | "Ingress"
+            | "NetworkPolicy"
+            | "PodDisruptionBudget"
+            | "HTTPRoute"
+            | "HorizontalPodAutoscaler" => {}
             _ => self.unknown.push(whole),
         }
     }

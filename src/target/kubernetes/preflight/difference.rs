@@ -27,9 +27,8 @@ fn walk(path: &str, before: &Value, after: &Value, found: &mut Difference) {
     match (before, after) {
         (Value::Object(old), Value::Object(new)) => {
             let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-            let hidden = |key: &str| {
-                (path.is_empty() && key == "status") || (path == "metadata" && NOISE.contains(&key))
-            };
+            let hidden =
+                |key: &str| (path.is_empty() && key == "status") || (path == "metadata" && NOISE.contains(&key));
             for (key, value) in old.iter().filter(|(key, _)| !hidden(key)) {
                 match new.get(key) {
                     Some(other) => walk(&join(key), value, other, found),
@@ -59,7 +58,8 @@ mod tests {
 
     #[test]
     fn only_what_was_wished_is_compared() {
-        let before = json!({"metadata": {"uid": "1", "labels": {"a": "b"}}, "spec": {"cpu": 4, "n": 1, "gone": 2, "l": [1, 2]}});
+        let before =
+            json!({"metadata": {"uid": "1", "labels": {"a": "b"}}, "spec": {"cpu": 4, "n": 1, "gone": 2, "l": [1, 2]}});
         let after = json!({"metadata": {"uid": "2", "labels": {"a": "b"}}, "spec": {"cpu": "4", "n": 2, "new": 3, "l": [1, 3]},
             "status": {"x": 1}});
         let found = difference(&before, &after);

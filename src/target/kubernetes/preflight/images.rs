@@ -26,7 +26,8 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
     named.images.extend(scene.live.plan.load.image.clone());
     let nodes = scene.nodes.found().map_or(&[][..], Vec::as_slice);
     let architectures = architectures(nodes);
-    let pull_secrets = if scene.settings.read_pull_secret { logins(scene, &named.pull_secrets).await? } else { Vec::new() };
+    let pull_secrets =
+        if scene.settings.read_pull_secret { logins(scene, &named.pull_secrets).await? } else { Vec::new() };
     let mut findings = Vec::new();
     for image in &named.images {
         let holders = holders(image, nodes);
@@ -68,7 +69,9 @@ async fn ask(scene: &Scene<'_>, image: &ImageRef, secrets: &[Value]) -> Result<O
         let repository = Repository::of(image, login, insecure).map_err(|error| error.to_string())?;
         match platforms(&repository, image).await {
             Ok(found) => return Ok(found),
-            Err(error @ (RegistryError::Denied { .. } | RegistryError::NotThere { .. } | RegistryError::Odd { .. })) => {
+            Err(
+                error @ (RegistryError::Denied { .. } | RegistryError::NotThere { .. } | RegistryError::Odd { .. }),
+            ) => {
                 refusal = error.to_string();
             }
         }
@@ -121,7 +124,9 @@ fn fits(image: &str, platforms: &[String], nodes: &BTreeMap<String, usize>) -> F
     let of_nodes: Vec<_> = nodes.iter().map(|(platform, count)| format!("{platform} ({count})")).collect();
     let of_nodes = of_nodes.join(", ");
     if nodes.keys().any(|node| platforms.contains(node)) {
-        return Finding::Fine(format!("image {image} is there, for {has}; nodes are {of_nodes}: choose them by node selector"));
+        return Finding::Fine(format!(
+            "image {image} is there, for {has}; nodes are {of_nodes}: choose them by node selector"
+        ));
     }
     Finding::problem(
         format!("image {image} is for {has}, and the nodes are {of_nodes}"),

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Node;
 
 use super::super::super::contract::TargetError;
+use super::super::quantity::parse;
 use super::check::Finding;
 use super::demand::{Demand, PodDemand, is_device};
-use super::quantity::parse;
 use super::scene::{Answer, Scene};
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
@@ -37,7 +37,9 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
     };
     for resource in wanted {
         findings.push(match unfit(&demand.pods, resource, &nodes) {
-            None => Finding::Fine(format!("{} {resource} needed, {}", demand.total(resource), having(resource, &nodes))),
+            None => {
+                Finding::Fine(format!("{} {resource} needed, {}", demand.total(resource), having(resource, &nodes)))
+            }
             Some(what) => Finding::Problem(TargetError {
                 details: vec![having(resource, &nodes)],
                 help: Some("add nodes, ask for less, or look at node selectors and the device plugin".to_owned()),
@@ -104,7 +106,8 @@ fn unfit(pods: &[PodDemand], resource: &str, nodes: &[Room]) -> Option<String> {
             let Some(room) = suitable.min_by(|a, b| a.has(resource).total_cmp(&b.has(resource))) else {
                 let total: f64 = pods.iter().map(|pod| pod.count * each(pod)).sum();
                 let selector: Vec<_> = pod.node_selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                let on = if selector.is_empty() { String::new() } else { format!(" on nodes with {}", selector.join(",")) };
+                let on =
+                    if selector.is_empty() { String::new() } else { format!(" on nodes with {}", selector.join(",")) };
                 return Some(format!(
                     "{total} {resource} needed, and they do not fit: pod {} of {} of {}{on} finds no node with {size} free",
                     placed + 1,

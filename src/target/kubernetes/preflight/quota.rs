@@ -5,9 +5,9 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::super::super::contract::TargetError;
+use super::super::quantity::parse;
 use super::check::Finding;
 use super::demand::Demand;
-use super::quantity::parse;
 use super::scene::{Answer, Scene};
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
@@ -85,14 +85,17 @@ mod tests {
     }
 
     fn demand() -> Demand {
-        Demand::of(&[json!({"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"replicas": 3, "template": {"spec": {
-            "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}, "requests": {"memory": "4Gi", "cpu": "100m"}}}],
-        }}}})])
+        Demand::of(&[
+            json!({"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"replicas": 3, "template": {"spec": {
+                "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}, "requests": {"memory": "4Gi", "cpu": "100m"}}}],
+            }}}}),
+        ])
     }
 
     #[test]
     fn what_is_used_already_is_not_left() {
-        let quota = quota(json!({"requests.nvidia.com/gpu": "8", "pods": "3"}), json!({"requests.nvidia.com/gpu": "4"}));
+        let quota =
+            quota(json!({"requests.nvidia.com/gpu": "8", "pods": "3"}), json!({"requests.nvidia.com/gpu": "4"}));
         assert_eq!(shortages(&quota, &demand()), ["requests.nvidia.com/gpu: needs 6, 4 is left (4 of 8 used)"]);
     }
 

@@ -19,7 +19,8 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
     named.secrets.retain(|name| !scene.settings.secrets.contains_key(name));
     let mut findings = Vec::new();
     for name in &named.secrets {
-        let help = format!("kubectl create secret generic {name} --from-literal=KEY=VALUE -n {}", scene.cluster.namespace());
+        let help =
+            format!("kubectl create secret generic {name} --from-literal=KEY=VALUE -n {}", scene.cluster.namespace());
         findings.push(look::<Secret>(scene, "Secret", name, &help).await?);
     }
     for name in &named.pull_secrets {
@@ -46,7 +47,10 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
 
 async fn look<K>(scene: &Scene<'_>, kind: &str, name: &str, help: &str) -> Result<Finding, TargetError>
 where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     if scene.namespace_is_absent() {
         return Ok(Finding::problem(

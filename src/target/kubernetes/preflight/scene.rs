@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::super::super::contract::{Live, TargetError};
 use super::super::client::Cluster;
-use super::super::kind::whereabouts;
 use super::super::fault::translate;
+use super::super::kind::whereabouts;
 use super::super::objects::objects_to_apply;
 use super::super::resource::{Catalog, Resource};
 use super::super::settings::Settings;

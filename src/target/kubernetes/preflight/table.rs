@@ -1,7 +1,9 @@
 //! The checks, in the order of their lines.
 
 use super::check::Check;
-use super::{access, admission, dry_run, images, kinds, namespace, nodes, quota, references, secrets, storage, version};
+use super::{
+    access, admission, dry_run, images, kinds, namespace, nodes, quota, references, secrets, storage, version,
+};
 
 /// All checks.
 pub(super) static CHECKS: &[Check] = &[

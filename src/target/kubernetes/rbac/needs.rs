@@ -36,9 +36,9 @@ impl Rules {
 
     /// Every right alone: group, resource (with its part) and verb.
     pub(in super::super) fn each(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
-        self.0.iter().flat_map(|((group, resource), verbs)| {
-            verbs.iter().map(|verb| (group.as_str(), resource.as_str(), *verb))
-        })
+        self.0
+            .iter()
+            .flat_map(|((group, resource), verbs)| verbs.iter().map(|verb| (group.as_str(), resource.as_str(), *verb)))
     }
 }
 
@@ -48,9 +48,7 @@ pub(in super::super) fn rules_json(rules: &Rules) -> Vec<Value> {
     for ((group, resource), verbs) in &rules.0 {
         together.entry((group, verbs)).or_default().push(resource);
     }
-    let rule = |((group, verbs), resources): ((&str, &BTreeSet<&str>), Vec<&str>)| {
-        json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
-    };
+    let rule = |((group, verbs), resources): ((&str, &BTreeSet<&str>), Vec<&str>)| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
     together.into_iter().map(rule).collect()
 }
 

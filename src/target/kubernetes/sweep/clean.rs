@@ -66,9 +66,15 @@ pub(in super::super) async fn clean_run(
             swept.notes.push(format!("not looked at, no access: {}", hidden.join(", ")));
         }
         let spared = |found: &Found| spare.is_some() && found.role.as_deref() == spare;
-        let (leases, found): (Vec<_>, Vec<_>) =
-            found.into_iter().filter(|found| !spared(found)).partition(is_lease);
-        known.extend(found.iter().chain(&leases).filter(|one| !known.iter().any(|old| old.uid == one.uid)).cloned().collect::<Vec<_>>());
+        let (leases, found): (Vec<_>, Vec<_>) = found.into_iter().filter(|found| !spared(found)).partition(is_lease);
+        known.extend(
+            found
+                .iter()
+                .chain(&leases)
+                .filter(|one| !known.iter().any(|old| old.uid == one.uid))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
         if found.is_empty() {
             free_pools(cluster, run).await?;
             for lease in &leases {
@@ -118,7 +124,9 @@ fn why(one: &Found, patience: Duration) -> String {
     let after = format_duration(patience);
     match (one.going, one.finalizers.as_slice()) {
         (true, []) => format!("{one} is going, and not gone after {after}"),
-        (true, finalizers) => format!("{one} is going, and not gone after {after}: it waits for {}", finalizers.join(", ")),
+        (true, finalizers) => {
+            format!("{one} is going, and not gone after {after}: it waits for {}", finalizers.join(", "))
+        }
         (false, _) => format!("{one} is there after {after}"),
     }
 }
@@ -157,7 +165,8 @@ mod tests {
 
     #[test]
     fn owners_are_deleted_and_take_theirs_along_and_orphans_are_deleted_themselves() {
-        let all = [found("deployment", &[], false), found("pod", &["deployment"], false), found("orphan", &["away"], false)];
+        let all =
+            [found("deployment", &[], false), found("pod", &["deployment"], false), found("orphan", &["away"], false)];
         let roots: Vec<_> = roots(&all).map(|one| one.uid.as_str()).collect();
         assert_eq!(roots, ["deployment", "orphan"]);
     }

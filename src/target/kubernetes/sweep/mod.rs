@@ -15,8 +15,8 @@ mod kinds;
 mod reaper;
 mod runs;
 
-pub(super) use clean::{clean_run, is_bare};
 pub use clean::Swept;
+pub(super) use clean::{clean_run, is_bare};
 pub(super) use kinds::listable;
 pub(super) use reaper::start_reaper;
 pub use reaper::{Reaping, reap};

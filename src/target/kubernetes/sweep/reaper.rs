@@ -70,8 +70,7 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
 pub(in super::super) fn no_image() -> TargetError {
     TargetError {
         help: Some(
-            "make one with `dynbench image --push REF` and set `load.image`, or take `policy.reaper` out"
-                .to_owned(),
+            "make one with `dynbench image --push REF` and set `load.image`, or take `policy.reaper` out".to_owned(),
         ),
         ..TargetError::new("`policy.reaper` needs an image with dynbench in it, and the plan names none")
     }

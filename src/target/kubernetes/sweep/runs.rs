@@ -86,7 +86,9 @@ pub async fn sweep(order: &Sweep, say: &(dyn Fn(&str) + Sync)) -> Result<Vec<Fou
     let mut all = Vec::new();
     for (run, objects) in runs {
         let spared = match (health.get(&run), &order.scope) {
-            (Some(Health::Alive), _) => Some("it is alive: its Lease was renewed just now; end it where it runs".to_owned()),
+            (Some(Health::Alive), _) => {
+                Some("it is alive: its Lease was renewed just now; end it where it runs".to_owned())
+            }
             (Some(Health::Dead | Health::Unknown(_)), SweepScope::Run(_) | SweepScope::Plan(_)) => None,
             (Some(Health::Dead), SweepScope::Expired) => None,
             (Some(Health::Unknown(_)), SweepScope::Expired) => Some("whether it lives is not known".to_owned()),
@@ -126,11 +128,8 @@ async fn observe(
         let now = clock.elapsed();
         let params = ListParams::default().labels(&format!("{RUN},{ROLE}=lease"));
         let listed = cluster.call("listing Leases", leases(cluster).list(&params)).await?;
-        let signs: BTreeMap<String, Sign> = listed
-            .items
-            .iter()
-            .map(|lease| (lease.metadata.name.clone().unwrap_or_default(), sign(lease)))
-            .collect();
+        let signs: BTreeMap<String, Sign> =
+            listed.items.iter().map(|lease| (lease.metadata.name.clone().unwrap_or_default(), sign(lease))).collect();
         let mut open = Vec::new();
         for run in runs.keys() {
             let Some(sign) = signs.get(&run_lease_name(run)) else {
