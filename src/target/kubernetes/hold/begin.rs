@@ -68,7 +68,8 @@ pub(in super::super) async fn begin(live: Live<'_>, ledger: &dyn Ledger) -> Resu
     let settings = Settings::of(live.deployment)?;
     let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
     let handle = HeldHandle { at: cluster.whereabouts(), run: live.run.to_owned() };
-    let what = format!("the Leases and helpers of run {} ({})", live.run, cluster.place);
+    // Of each deployment: the last one to give its claim up is the end of the run itself.
+    let what = format!("the claim of {} on the Leases of run {} ({})", live.deployment.name, live.run, cluster.place);
     let handle = json!({ HELD: handle });
     let obligation = ledger.open(what, handle).await?;
     let taken = take_all(live, &cluster, &settings, ledger).await;
