@@ -157,7 +157,9 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        if given != ["template"] && values.json.get("vars").is_some_and(|vars| !vars.is_null()) {
+        if given != ["template"]
+            && values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty())
+        {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
@@ -192,7 +194,10 @@ impl TargetKind for Kubernetes {
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already; load comes from {}", load::source(plan, deployment));
+            return format!(
+                "measure {existing}, which runs already; load comes from {}",
+                load::source(plan, deployment)
+            );
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
@@ -242,7 +247,10 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")");
+        assert_eq!(
+            Kubernetes.describe(&plan, &deployment),
+            "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")"
+        );
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);
