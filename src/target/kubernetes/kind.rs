@@ -160,8 +160,9 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        let has_vars = values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty());
-        if given != ["template"] && has_vars {
+        if given != ["template"]
+            && values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty())
+        {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
