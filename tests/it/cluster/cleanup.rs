@@ -1,8 +1,13 @@
 //! Cleaning up from labels alone, on a machine without the run's folder.
 
-use super::room::{OBJECTS, Room, STUCK, plan};
+use super::room::{DEADLINE, OBJECTS, Room, STUCK, plan};
 
 const RUN: &str = "20261125-000000-abcd";
+
+/// A plan with one more line of policy.
+fn with_policy(room: &Room, line: &str) -> String {
+    plan("p", &room.namespace, "").replace(DEADLINE, &format!("{DEADLINE}\npolicy.{line}"))
+}
 
 fn label(room: &Room, what: &[&str]) {
     let run = format!("dynbench.dev/run={RUN}");
@@ -38,7 +43,7 @@ fn what_does_not_go_is_named_with_what_it_waits_for_and_is_a_leak() {
     let Some(room) = Room::new("preflight-stuck") else { return };
     room.apply(STUCK);
     label(&room, &["configmap/stuck"]);
-    room.world.write("plan.toml", format!("{}[policy]\nteardown-deadline = \"2s\"\n", plan("p", &room.namespace, "")));
+    room.world.write("plan.toml", with_policy(&room, "teardown-deadline = \"2s\""));
     let ran = room.world.ends(6, &["cleanup", "--plan", "plan.toml"]);
     let words = "ConfigMap stuck is going, and not gone after 2.0s: it waits for example.com/hold";
     assert!(ran.stderr.contains(words), "{}", ran.stderr);
@@ -97,8 +102,8 @@ fn a_reaper_ends_a_run_that_gives_no_sign_of_life() {
 fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     let Some(room) = Room::new("preflight-reaperjob") else { return };
     room.world.write("objects.yaml", STUCK);
-    let more = "[policy]\nreaper = true\n[load]\nimage = \"dynbench.local/dynamo:1.6.1\"\n";
-    room.world.write("plan.toml", plan("p", &room.namespace, "") + more);
+    let more = "[load]\nimage = \"dynbench.local/dynamo:1.6.1\"\n";
+    room.world.write("plan.toml", with_policy(&room, "reaper = true") + more);
     let started = room.world.start(&["apply", "plan.toml"]);
     room.until("it tears down", || {
         let found = room.try_kubectl(&["get", "configmap", "stuck", "-o", "json"]);

@@ -1,6 +1,6 @@
 //! The Role that `dynbench rbac` prints is enough, and the optional ClusterRole is optional.
 
-use super::room::{Room, plan};
+use super::room::{DEADLINE, Room, plan};
 
 /// A kubeconfig of a ServiceAccount with nothing but the plan's Role.
 fn as_service_account(room: &mut Room) {
@@ -73,6 +73,7 @@ fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
     let admin = std::env::var("KUBECONFIG").unwrap();
     room.world.write("objects.yaml", std::fs::read(mocker).unwrap());
     let text = plan("p", &room.namespace, "gpu-pool = \"h100\"")
+        .replace(DEADLINE, "policy.ready-deadline = \"2m\"")
         .replace("web:8000", "agg-frontend:8000")
         .replace("model.id = \"tiny\"", "model.id = \"tiny-llama\"");
     room.world.write("plan.toml", format!("{text}\n[load]\nbinary = \"{binary}\"\n"));

@@ -11,12 +11,16 @@ use crate::world::World;
 /// How long something in the cluster may take to be as a test expects it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The line of a plan that says how long its deployment may take; what serves nothing is given up soon.
+pub(super) const DEADLINE: &str = "policy.ready-deadline = \"4s\"";
+
 /// A plan in `namespace`, with these lines below `[target]` and this deployment's manifests in `objects.yaml`.
 pub(super) fn plan(name: &str, namespace: &str, target: &str) -> String {
     format!(
         r#"schema = 1
 name = "{name}"
 model.id = "tiny"
+{DEADLINE}
 
 [workload]
 isl = 20
