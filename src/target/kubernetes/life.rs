@@ -9,7 +9,7 @@ use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, T
 use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, wait};
+use super::{apply, collect, discover, end, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::write_yaml;
 
@@ -54,10 +54,10 @@ impl Target for Kubernetes {
     fn collect<'a>(
         &'a self,
         _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _into: &'a Path,
+        deployed: &'a Deployed,
+        into: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(collect::collect(HTTP_PROBER, deployed, into))
     }
 
     fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {

@@ -17,12 +17,14 @@
 //! | `service`, `through` | where the model answers, and asking it through a forwarded port |
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
 //! | `logs` | logs of containers |
+//! | `collect` | what is kept of it before it is torn down |
 //! | `end` | everything is deleted, and its absence verified |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
 mod apply;
 mod client;
+mod collect;
 mod disaggregated;
 mod discover;
 mod end;
