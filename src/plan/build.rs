@@ -150,7 +150,7 @@ pub(super) fn hooks(fields: Fields<'_>, values: &Values) -> Hooks {
 }
 
 pub(super) fn exports(fields: Fields<'_>) -> Option<Exports> {
-    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")? })
+    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")?, aiperf: fields.flag("aiperf")? })
 }
 
 pub(super) fn comparison(fields: Fields<'_>) -> Option<Comparison> {

@@ -218,6 +218,7 @@ pub(super) const HOOKS: &[Key] = &[
 pub(super) const EXPORTS: &[Key] = &[
     defaulted("raw", Shape::Bool, "true", "whether every answer is kept as it came, in profile_export.json"),
     defaulted("genai-perf", Shape::Bool, "true", "whether GenAI-Perf's four files are written for each level"),
+    defaulted("aiperf", Shape::Bool, "true", "whether AIPerf's three files are written for each level"),
 ];
 
 /// `[compare]`

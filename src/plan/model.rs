@@ -314,6 +314,9 @@ pub struct Exports {
     pub raw: bool,
     /// GenAI-Perf's four files.
     pub genai_perf: bool,
+    /// AIPerf's three files.
+    #[serde(default)]
+    pub aiperf: bool,
 }
 
 /// `[compare]`

@@ -57,7 +57,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
             max_duration: None,
         },
         hooks: Hooks::default(),
-        exports: Exports { raw: true, genai_perf: true },
+        exports: Exports { raw: true, genai_perf: true, aiperf: true },
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.03 },
     }
 }

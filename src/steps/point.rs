@@ -9,7 +9,7 @@ use crate::base::digest_json;
 use crate::load::{CounterSnapshot, EndedBy, LevelRun, Totals};
 use crate::measure::{Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge};
 use crate::plan::{Api, Plan, Workload};
-use crate::report::{ExportInput, ExportSettings, write_exports, write_point};
+use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point};
 use crate::run::{FailureKind, StepFailure};
 use crate::target::Ready;
 
@@ -57,12 +57,12 @@ pub(super) async fn finish(
     let dir = cx.attempt_dir.clone();
     let objectives = bounds(plan);
     let settings = export_settings(around);
-    let wanted = plan.exports.genai_perf;
+    let families = families(plan);
     let keep_raw = plan.exports.raw;
     let spill = spill.map(Path::to_owned);
     let written = tokio::task::spawn_blocking(move || {
         write_point(&dir, &data, &summary)?;
-        if wanted {
+        if !families.is_empty() {
             let raw = spill.as_deref().map(|spill| SpilledResponses {
                 spill,
                 origin: data.meta.origin,
@@ -77,6 +77,7 @@ pub(super) async fn finish(
                     settings: &settings,
                     raw: raw.as_ref().map(|raw| raw as _),
                 },
+                &families,
             )?;
         }
         Ok::<_, crate::report::ReportError>(summary)
@@ -148,6 +149,12 @@ pub(super) fn bounds(plan: &Plan) -> Vec<Bound> {
         bound: objective.bound,
     };
     plan.objectives.iter().map(bound).collect()
+}
+
+/// Whose files the plan wants.
+fn families(plan: &Plan) -> Vec<Family> {
+    let wanted = [(plan.exports.genai_perf, Family::GenAiPerf), (plan.exports.aiperf, Family::AiPerf)];
+    wanted.into_iter().filter_map(|(wanted, family)| wanted.then_some(family)).collect()
 }
 
 fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
