@@ -1,6 +1,7 @@
 //! What a user can ask for, without a terminal: check, plan, apply, report, explain, clean up. Prints nothing.
 
 mod apply;
+mod beside;
 mod catalog;
 mod check;
 mod cleanup;

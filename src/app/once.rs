@@ -214,6 +214,7 @@ fn loaded(
             osl_std: 0.0,
             template_overhead: ruler.overhead(),
             isl_method: ruler.method().to_owned(),
+            measured_by: None,
             seed: options.seed,
             incarnation: String::new(),
         },

@@ -213,8 +213,12 @@ pub(super) struct Report {
     /// A plot of your own: `x=METRIC,y=METRIC[,statistic=p50][,scale=log-x][,title=...]`; repeatable
     #[arg(long = "draw", value_name = "SPEC")]
     pub(super) draw: Vec<String>,
+    /// Draw these results beside the run's: another run, or what AIPerf, GenAI-Perf or vLLM's bench wrote (one result or
+    /// the folder of a sweep); repeatable, needs --out. RUN may be such a folder as well
+    #[arg(long, value_name = "[NAME=]PATH[,gpus=N]")]
+    pub(super) with: Vec<String>,
     /// Write to this folder instead of the run's own
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Print all numbers as JSON on stdout
     #[arg(long)]

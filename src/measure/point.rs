@@ -74,8 +74,11 @@ pub struct PointMeta {
     pub osl_std: f64,
     /// Tokens that the chat template adds to each prompt, as probed; `None` when it could not be told.
     pub template_overhead: Option<f64>,
-    /// How prompt lengths were reached: `tokenizer`, `calibrated` or `words`.
+    /// How prompt lengths were reached: `tokenizer`, `calibrated`, `words` or, by another tool, `unknown`.
     pub isl_method: String,
+    /// The tool that measured it, when it was not dynbench.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_by: Option<String>,
     /// The seed of the workload.
     pub seed: u64,
     /// Digest of the incarnation that answered.

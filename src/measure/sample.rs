@@ -71,6 +71,7 @@ pub(crate) fn point(shape: Shape) -> PointData {
             osl_std: 0.0,
             template_overhead: Some(9.0),
             isl_method: "calibrated".to_owned(),
+            measured_by: None,
             seed: 42,
             incarnation: format!("{}-{}", shape.deployment, shape.repeat),
         },

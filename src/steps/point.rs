@@ -116,6 +116,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         osl_std: workload.osl_std,
         template_overhead: around.overhead,
         isl_method: around.isl_method.to_owned(),
+        measured_by: None,
         seed: workload.seed,
         incarnation: digest_json(&around.ready.incarnation).short().to_owned(),
     }

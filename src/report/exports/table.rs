@@ -163,11 +163,7 @@ impl ExportInput<'_> {
 ///
 /// # Errors
 /// When a file cannot be written, or the spill cannot be read.
-pub fn write_exports(
-    dir: &Path,
-    input: &ExportInput<'_>,
-    families: &[Family],
-) -> Result<Vec<&'static str>, FileError> {
+pub fn write_exports(dir: &Path, input: &ExportInput<'_>, families: &[Family]) -> Result<Vec<&'static str>, FileError> {
     let mut written = Vec::new();
     for export in EXPORTS.iter().filter(|export| families.contains(&export.family) && input.has(export.needs)) {
         write_atomic_with(&dir.join(export.file), |file| (export.write)(input, file))?;

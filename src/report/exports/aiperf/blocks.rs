@@ -74,12 +74,7 @@ pub(super) const HEAD: &[Block] = &[
 
 /// The blocks after the run's description.
 pub(super) const TAIL: &[Block] = &[
-    block(
-        "time_to_first_output_token",
-        "Time to First Output Token",
-        MS,
-        Source::Metric("time-to-first-output-token"),
-    ),
+    block("time_to_first_output_token", "Time to First Output Token", MS, Source::Metric("time-to-first-output-token")),
     block("usage_prompt_tokens", "Usage Prompt Tokens", TOKENS, Source::Each(prompt_tokens)),
     block("usage_completion_tokens", "Usage Completion Tokens", TOKENS, Source::Each(output_tokens)),
     block(

@@ -84,10 +84,8 @@ fn input_config(input: &ExportInput<'_>) -> Value {
             profiling["concurrency"] = users.into();
         }
     }
-    let limits: Map<String, Value> = request_bounds(input.objectives)
-        .into_iter()
-        .map(|bound| (key_of(&bound.metric), bound.bound.into()))
-        .collect();
+    let limits: Map<String, Value> =
+        request_bounds(input.objectives).into_iter().map(|bound| (key_of(&bound.metric), bound.bound.into())).collect();
     let lengths = json!({
         "isl": {"mean": meta.isl, "stddev": meta.isl_std},
         "osl": {"mean": meta.osl, "stddev": meta.osl_std},

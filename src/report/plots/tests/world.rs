@@ -78,6 +78,7 @@ impl World {
                             osl_std: 0.0,
                             template_overhead: None,
                             isl_method: "calibrated".to_owned(),
+                            measured_by: None,
                             seed: 1,
                             incarnation: "one".to_owned(),
                         };
