@@ -3,10 +3,12 @@
 //! Pure: the same plan and the same texts give the same objects. What is done with them is the business of `target`.
 
 mod builtin;
+mod canonical;
 mod environment;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod gpus;
+mod graph;
 mod inputs;
 mod objects;
 mod scalar;
@@ -20,6 +22,7 @@ mod yaml;
 pub use builtin::{TEMPLATES, Template, Variable, template};
 pub use environment::TemplateError;
 pub use gpus::gpus;
+pub use graph::{GRAPH, GraphVersion, in_version, is_graph};
 pub use inputs::Inputs;
 pub use objects::{Rendered, object_name, render};
 pub use text::expand;

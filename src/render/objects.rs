@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::builtin::{self, TEMPLATES, Template};
+use super::canonical::tidy;
 use super::environment::{TemplateError, environment, explain};
 use super::inputs::{BUILT_IN, Inputs, join};
 use super::vars::{template_name, template_vars};
@@ -117,6 +118,8 @@ impl Work<'_> {
         };
         let all = built_in.map_or_else(|| given.clone(), |template| self.with_defaults(template, vars, &given));
         let context = json!({
+            "engine": built_in.map(|template| template.engine),
+            "disaggregated": built_in.map(|template| template.disaggregated),
             "name": name,
             "deployment": self.deployment.name,
             "model": plan.model.id,
@@ -210,6 +213,7 @@ impl Work<'_> {
         for document in documents {
             let range = document.start..text[document.start..].find('\n').map_or(text.len(), |at| document.start + at);
             for object in flatten(document.value) {
+                let object = if key == "template" { tidy(object) } else { object };
                 self.object(key, &object, path, text, range.clone());
                 objects.push(object);
             }
