@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::model::{Comparison, Custom, Exports, Hook, Hooks, Model, Policy, Request, Validity, Values, Workload};
+use super::model::{
+    Comparison, Custom, Engine, Exports, Hook, Hooks, Model, Policy, Request, Validity, Values, Workload,
+};
 use crate::base::{Name, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
@@ -147,6 +149,12 @@ pub(super) fn hooks(fields: Fields<'_>, values: &Values) -> Hooks {
         after_level: hook("after-level"),
         before_teardown: hook("before-teardown"),
     }
+}
+
+pub(super) fn engine(fields: Fields<'_>) -> Option<Engine> {
+    let env = fields.0.get("env")?.as_object()?.iter();
+    let env = env.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
+    Some(Engine { args: fields.texts("args")?, env })
 }
 
 pub(super) fn exports(fields: Fields<'_>) -> Option<Exports> {

@@ -142,6 +142,7 @@ fn assemble(
         validity: build::validity(section("validity")?)?,
         policy: build::policy(section("policy")?)?,
         hooks: section("hooks").map_or_else(Hooks::default, |fields| build::hooks(fields, values)),
+        engine: build::engine(section("engine")?)?,
         exports: build::exports(section("exports")?)?,
         compare: comparison?,
     })

@@ -233,6 +233,12 @@ pub(super) const COMPARE: &[Key] = &[
     ),
 ];
 
+/// `[engine]`
+pub(super) const ENGINE: &[Key] = &[
+    defaulted("args", Shape::List { of: &Shape::Text, min: 0, unique: false }, "[]", "arguments of every engine"),
+    defaulted("env", Shape::Map(&Shape::Text), "{}", "environment variables of every engine"),
+];
+
 /// All of a plan. The sections that the table cannot describe alone (`target`, `deployments`, `matrix`, `plots`,
 /// `objectives`) are checked by their own code and only named here.
 pub(super) const TOP: &[Key] = &[
@@ -240,6 +246,11 @@ pub(super) const TOP: &[Key] = &[
     optional("name", Shape::Name, "names the results' folder; left out: the name of the file"),
     optional("description", Shape::Text, "free words for people"),
     required("model", Shape::Table(MODEL), "what is served; its `id` is the one that the server lists"),
+    optional(
+        "engine",
+        Shape::Table(ENGINE),
+        "what templates give to the engines of all deployments, so that they differ in nothing else",
+    ),
     optional("workload", Shape::Table(WORKLOAD), "the traffic"),
     optional("workloads", Shape::Named(WORKLOAD), "several kinds of traffic, by name, instead of [workload]"),
     optional("target", Shape::Any, "how deployments come to life, unless they say it themselves"),

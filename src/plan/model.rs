@@ -22,6 +22,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// What is served.
     pub model: Model,
+    /// What every engine of the plan gets.
+    #[serde(default)]
+    pub engine: Engine,
     /// Traffic, by name, in the order of the file.
     pub workloads: IndexMap<Name, Workload>,
     /// What is compared, by name, in the order of the file.
@@ -51,6 +54,15 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// Where `id` stands in the plan.
     pub span: Option<Span>,
+}
+
+/// `[engine]`: arguments and environment that templates of every deployment give to their engine, before its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: IndexMap<String, String>,
 }
 
 /// `[workload]` (named `default`) or `[workloads.NAME]`

@@ -31,6 +31,11 @@ pub struct Template {
 }
 
 impl Template {
+    /// Whether it runs an engine that computes the model's answers: those take the plan's `[engine]`.
+    pub fn serves_the_model(&self) -> bool {
+        ["vllm", "sglang", "trtllm"].contains(&self.engine)
+    }
+
     /// All its variables.
     pub fn variables(&self) -> impl Iterator<Item = &'static Variable> {
         self.groups.iter().flat_map(|group| group.iter())

@@ -35,6 +35,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
         description: None,
         dir: dir.to_owned(),
         model: Model { id: "Qwen/Qwen3-0.6B".to_owned(), tokenizer: None, span: None },
+        engine: crate::plan::Engine::default(),
         workloads: IndexMap::new(),
         deployments: IndexMap::new(),
         plots: PlotChoice::default(),

@@ -11,6 +11,8 @@ mod gpus;
 mod graph;
 mod inputs;
 mod objects;
+mod overrides;
+mod refused;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,7 @@ mod yaml;
 
 pub use builtin::{TEMPLATES, Template, Variable, template};
 pub use environment::TemplateError;
-pub use gpus::gpus;
+pub use gpus::{GpuCount, count_gpus, gpus, gpus_of_pods};
 pub use graph::{GRAPH, GraphVersion, in_version, is_graph};
 pub use inputs::Inputs;
 pub use objects::{Rendered, object_name, render};

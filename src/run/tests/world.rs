@@ -142,6 +142,7 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
             max_duration: None,
         },
         hooks: Hooks::default(),
+        engine: crate::plan::Engine::default(),
         exports: Exports { raw: true, genai_perf: true, aiperf: true },
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.05 },
     };

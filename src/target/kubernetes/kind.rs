@@ -15,9 +15,42 @@ const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
 }
 
+const IMAGES: Key = Key {
+    name: "images",
+    about: "Where images come from, for registries of one's own.",
+    shape: Shape::Table(&[Key {
+        name: "rewrite",
+        about: "Images by their names, and what they become; one `*` stands for any text, and for the same text in the \
+                new name. The first pattern that fits counts.",
+        shape: Shape::Map(&Shape::Text),
+        default: None,
+        required: false,
+    }]),
+    default: None,
+    required: false,
+};
+
+const OVERRIDES: &[Key] = &[
+    Key {
+        name: "replicas",
+        about: "Replicas by the name of an object, or of a graph's component.",
+        shape: Shape::Map(&Shape::Integer { min: 0, max: 10_000 }),
+        default: None,
+        required: false,
+    },
+    Key {
+        name: "env",
+        about: "Environment variables of all containers: text, or a reference such as `{ secretKeyRef = { name, key } }`.",
+        shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+];
+
 const TARGET_KEYS: &[Key] = &[
     text("context", "Context of the kubeconfig; by default its current one."),
     text("namespace", "Where everything is made; by default the context's."),
+    IMAGES,
     text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
     Key {
         name: "transport",
@@ -42,6 +75,14 @@ const KEYS: &[Key] = &[
         name: "vars",
         about: "Variables of the template.",
         shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+    IMAGES,
+    Key {
+        name: "overrides",
+        about: "What is changed in the objects before they are applied.",
+        shape: Shape::Table(OVERRIDES),
         default: None,
         required: false,
     },
