@@ -93,6 +93,7 @@ impl<'a> Beside<'a> {
             target: first.tool.clone(),
             gpus: self.gpus,
             fingerprint: None,
+            engine_arguments: Vec::new(),
             time_scale: None,
         };
         let points = found.into_iter().map(|imported| self.write(imported, out)).collect::<Result<_, _>>()?;

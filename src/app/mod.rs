@@ -16,6 +16,7 @@ mod runs;
 mod simulate;
 mod written;
 
+pub use crate::render::GraphVersion;
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
 pub use catalog::catalog;
 pub use check::{Overrides, check, schema, usable};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app;
+
 /// Benchmarks LLM serving deployments from one plan file, and goes on after any failure.
 ///
 /// One TOML plan declares deployments (simulated, local processes, URLs, Kubernetes manifests), the traffic and the
@@ -140,6 +142,26 @@ pub(super) struct Render {
     /// The folder to write to
     #[arg(long, short, value_name = "DIR")]
     pub(super) out: PathBuf,
+    /// The version of DynamoGraphDeployment to write; in a run the cluster says which it serves
+    #[arg(long, value_enum, default_value_t = ApiVersion::V1beta1)]
+    pub(super) api_version: ApiVersion,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ApiVersion {
+    /// Dynamo 1.2 and later
+    V1beta1,
+    /// Dynamo 0.4 and later
+    V1alpha1,
+}
+
+impl From<ApiVersion> for app::GraphVersion {
+    fn from(version: ApiVersion) -> Self {
+        match version {
+            ApiVersion::V1beta1 => Self::V1beta1,
+            ApiVersion::V1alpha1 => Self::V1alpha1,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -89,7 +89,7 @@ const STORAGE: &[Variable] = &[variable(
     "\"\"",
 )];
 
-const EMBEDDED: &[Variable] = &[
+const ENGINE_OF_OURS: &[Variable] = &[
     variable("image", "Container image with dynbench (`dynbench image` makes one).", "\"dynbench:latest\""),
     variable("command", "The program within the image; empty: the image's own entry point.", "[]"),
     variable("engine", "Which engine: aggregated, disaggregated or vanilla.", "\"aggregated\""),
@@ -392,9 +392,12 @@ pub const TEMPLATES: &[Template] = &[
         "embedded.yaml.j2",
         "embedded",
         false,
-        &[EMBEDDED, COMMON]
+        &[ENGINE_OF_OURS, COMMON]
     ),
 ];
+
+/// The template whose results are simulated.
+pub const EMBEDDED: &str = "embedded";
 
 /// Pieces that templates include.
 const PARTS: &[(&str, &str)] =

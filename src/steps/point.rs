@@ -107,7 +107,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
             Api::Completions => "completions",
         }
         .to_owned(),
-        simulated: here.target.simulated(),
+        simulated: here.target.simulated(deployment),
         transport: here.target.transport().to_owned(),
         gpus: deployment.gpus.or_else(|| here.target.gpus(&cx.shared.plan, deployment)),
         isl: f64::from(workload.isl),

@@ -9,7 +9,7 @@ use super::super::contract::{Live, TargetError};
 use super::client::Whereabouts;
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{Inputs, Rendered, gpus, render};
+use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
@@ -222,6 +222,17 @@ impl TargetKind for Kubernetes {
         gpus(&objects(plan, deployment).ok()?.objects)
     }
 
+    fn gpus_unknown(&self, plan: &Plan, deployment: &Deployment) -> Option<String> {
+        match count_gpus(&objects(plan, deployment).ok()?.objects) {
+            GpuCount::Unknown(reason) => Some(reason),
+            GpuCount::Known(_) | GpuCount::None => None,
+        }
+    }
+
+    fn engine_arguments(&self, plan: &Plan, deployment: &Deployment) -> Vec<String> {
+        objects(plan, deployment).map(|rendered| engine_arguments(&rendered.objects)).unwrap_or_default()
+    }
+
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
             return format!("measure {existing}, which runs already");
@@ -233,8 +244,9 @@ impl TargetKind for Kubernetes {
         format!("apply {}", rendered.objects.iter().map(one).collect::<Vec<_>>().join(", "))
     }
 
-    fn simulated(&self) -> bool {
-        false
+    /// Rehearsals with the embedded engine are what they are on a cluster too.
+    fn simulated(&self, deployment: &Deployment) -> bool {
+        deployment.values.json.get("template").and_then(Value::as_str) == Some(EMBEDDED)
     }
 
     fn transport(&self) -> &'static str {

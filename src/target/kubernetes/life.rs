@@ -10,12 +10,15 @@ use super::client::Cluster;
 use super::kind::{self, Kubernetes};
 use super::{apply, discover, end};
 use crate::plan::{Deployment, Plan, TargetKind};
-use crate::render::write_yaml;
+use crate::render::{GraphVersion, in_version, write_yaml};
 
 impl Target for Kubernetes {
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+    fn written(&self, plan: &Plan, deployment: &Deployment, version: GraphVersion) -> (&'static str, String) {
         match kind::objects(plan, deployment) {
-            Ok(rendered) => ("yaml", write_yaml(&rendered.objects)),
+            Ok(rendered) => {
+                let objects: Vec<_> = rendered.objects.into_iter().map(|object| in_version(object, version)).collect();
+                ("yaml", write_yaml(&objects))
+            }
             // Measured where it runs: there is nothing to write but what it is.
             Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
         }
