@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::base::{FileError, NameError};
-use crate::load::LoadError;
+use crate::load::{LoadError, WorkerError};
 use crate::plan::NoMatch;
 use crate::report::ReportError;
 use crate::run::{ExitCode, RunError};
 use crate::sim::SimError;
+use crate::target::NotStatic;
 
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,22 @@ pub enum AppError {
 impl From<NameError> for AppError {
     fn from(error: NameError) -> Self {
         Self::Usage { message: error.to_string(), help: None }
+    }
+}
+
+impl From<NotStatic> for AppError {
+    fn from(error: NotStatic) -> Self {
+        Self::Usage { help: error.help(), message: error.to_string() }
+    }
+}
+
+impl From<WorkerError> for AppError {
+    fn from(error: WorkerError) -> Self {
+        match error {
+            WorkerError::Listen(source) => Self::System { action: "listen".to_owned(), source },
+            WorkerError::Executable(source) => Self::System { action: "find its own executable".to_owned(), source },
+            WorkerError::File(error) => Self::File(error),
+        }
     }
 }
 

@@ -8,12 +8,14 @@ mod cleanup;
 mod error;
 mod explain;
 mod graph;
+mod image;
 mod init;
 mod once;
 mod preview;
 mod report;
 mod runs;
 mod simulate;
+mod worker;
 mod written;
 
 pub use crate::render::GraphVersion;
@@ -24,12 +26,14 @@ pub use cleanup::{Cleaned, CleanupScope, Leftover, cleanup, leftovers};
 pub use error::AppError;
 pub use explain::{Explanation, explain};
 pub use graph::{dot, mermaid};
+pub use image::{ImageOptions, MadeImage, image};
 pub use init::{InitKind, init};
 pub use once::{LoadOptions, Loaded, load_once};
 pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{export, find, fsck, import, list, prune, show};
 pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
+pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
 
 // What the command line shows and listens to, by its one name.

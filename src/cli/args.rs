@@ -70,6 +70,11 @@ pub(super) enum Command {
     /// The built-in templates
     #[command(subcommand)]
     Templates(Templates),
+    /// Make an image of this program for `load.image`, without Docker
+    Image(ImageArguments),
+    /// Take orders for load beside the server under test (how load comes from inside a cluster)
+    #[command(hide = true)]
+    Worker(WorkerFlags),
     /// Wait for a line on stdin, then become another program (how processes are started without ever losing one)
     #[command(hide = true)]
     Hold {
@@ -403,4 +408,42 @@ pub(super) enum Templates {
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImageArguments {
+    /// Write an archive that `docker load`, `ctr images import` and the like read
+    #[arg(long, short, value_name = "FILE.tar")]
+    pub(super) out: Option<PathBuf>,
+    /// Push it, with the login that docker or podman have: registry/path/name:tag
+    #[arg(long, value_name = "REF")]
+    pub(super) push: Option<String>,
+    /// The static program to put in; this one, if not given
+    #[arg(long, value_name = "PATH")]
+    pub(super) binary: Option<PathBuf>,
+    /// What the program must be for: amd64 or arm64
+    #[arg(long)]
+    pub(super) arch: Option<String>,
+    /// Name of the image in the archive
+    #[arg(long, default_value = concat!("localhost/dynbench:", env!("CARGO_PKG_VERSION")))]
+    pub(super) name: String,
+    /// The registry speaks plain HTTP
+    #[arg(long)]
+    pub(super) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkerFlags {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8701")]
+    pub(super) listen: std::net::SocketAddr,
+    /// A folder for results
+    #[arg(long)]
+    pub(super) dir: PathBuf,
+    /// How long to hold a result that nobody fetches
+    #[arg(long, default_value = "12h")]
+    pub(super) hold: String,
+    /// How long to stay when there is nothing to hold and nobody asks
+    #[arg(long, default_value = "30m")]
+    pub(super) idle: String,
 }

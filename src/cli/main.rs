@@ -5,7 +5,7 @@ use std::process;
 use clap::{CommandFactory, Parser};
 
 use super::args::{Arguments, Command, Init, InitTarget, Runs, Templates};
-use super::{ask, engine, look, once, print, running};
+use super::{ask, engine, look, once, print, running, worker};
 use crate::app::{self, AppError, ExitCode};
 
 /// The whole program.
@@ -61,6 +61,8 @@ fn run(command: Command) -> Result<ExitCode, AppError> {
             print::out(&app::show_template(&name)?);
             Ok(ExitCode::DONE)
         }
+        Command::Image(arguments) => worker::image(&arguments),
+        Command::Worker(flags) => worker::worker(&flags),
         Command::Hold { command } => Ok(engine::hold(&command)),
     }
 }

@@ -11,5 +11,6 @@ mod main;
 mod once;
 mod print;
 mod running;
+mod worker;
 
 pub use main::main;

@@ -104,6 +104,21 @@ pub(super) async fn obligations(cx: &StepContext) -> Vec<Obligation> {
     cx.obligations().await.into_iter().filter(|open| open.address.as_str() == deploy).collect()
 }
 
+/// Everything that steps of this step's deployment and block started and nobody has ended: the deployment, and what load
+/// for it needed.
+pub(super) async fn all_obligations(cx: &StepContext) -> Vec<Obligation> {
+    let deployment = cx.spec.deployment.as_ref().map_or("", |name| name.as_str());
+    let prefix = format!("{deployment}/");
+    let is_ours = |open: &Obligation| match cx.shared.steps.iter().find(|spec| spec.address == open.address) {
+        Some(spec) => spec.deployment == cx.spec.deployment && spec.block.max(1) == cx.spec.block.max(1),
+        // A step that is not in the plan any more: whoever ends this deployment next ends that too.
+        None => open.address.as_str().starts_with(&prefix),
+    };
+    let mut open = cx.obligations().await;
+    open.retain(is_ours);
+    open
+}
+
 /// The target of that kind.
 pub(super) fn target(kind: &str) -> Option<&'static dyn Target> {
     TARGETS.iter().copied().find(|target| target.kind() == kind)

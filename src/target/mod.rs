@@ -5,6 +5,7 @@ mod endpoint;
 #[cfg(test)]
 mod fixtures;
 mod http_probe;
+mod image;
 mod kubernetes;
 mod probe;
 mod process;
@@ -12,10 +13,11 @@ mod ready;
 mod simulated;
 mod table;
 
-pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, TargetError};
+pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Passage, Ready, Target, TargetError, Way};
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
-pub use kubernetes::Kubernetes;
+pub use image::{Architecture, Blob, Image, NotStatic, Program};
+pub use kubernetes::{Kubernetes, Permission, permissions, push_image};
 pub use probe::{Listing, ProbeFault, Prober};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;

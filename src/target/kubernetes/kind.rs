@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::contract::{Live, TargetError};
+use super::super::endpoint::check_url;
 use super::client::Whereabouts;
+use super::load;
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
@@ -52,13 +54,6 @@ const TARGET_KEYS: &[Key] = &[
     text("namespace", "Where everything is made; by default the context's."),
     IMAGES,
     text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
-    Key {
-        name: "transport",
-        about: "Where requests come from: a Job in the cluster, or this machine through a forwarded port.",
-        shape: Shape::Choice(&["in-cluster", "port-forward"]),
-        default: Some("\"in-cluster\""),
-        required: false,
-    },
 ];
 
 const KEYS: &[Key] = &[
@@ -86,6 +81,10 @@ const KEYS: &[Key] = &[
         default: None,
         required: false,
     },
+    text(
+        "url",
+        "Where the model answers from here (NodePort, LoadBalancer, Ingress): load then comes from this machine.",
+    ),
     text("service", "Service and port at which the model answers, `name:port`."),
     Key {
         name: "ready",
@@ -198,6 +197,11 @@ impl TargetKind for Kubernetes {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
+        if let Some(url) = values.json.get("url").and_then(Value::as_str)
+            && let Err((message, help)) = check_url(url)
+        {
+            problems.push(Diagnostic::error(message).at(at("url")).help(help));
+        }
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
             if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
@@ -235,13 +239,14 @@ impl TargetKind for Kubernetes {
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already");
+            return format!("measure {existing}, which runs already; load comes from {}", load::source(plan, deployment));
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
             |object: &Value, pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let one = |object| format!("{} {}", field(object, "/kind"), field(object, "/metadata/name"));
-        format!("apply {}", rendered.objects.iter().map(one).collect::<Vec<_>>().join(", "))
+        let objects = rendered.objects.iter().map(one).collect::<Vec<_>>().join(", ");
+        format!("apply {objects}; load comes from {}", load::source(plan, deployment))
     }
 
     /// Rehearsals with the embedded engine are what they are on a cluster too.
@@ -249,8 +254,8 @@ impl TargetKind for Kubernetes {
         deployment.values.json.get("template").and_then(Value::as_str) == Some(EMBEDDED)
     }
 
-    fn transport(&self) -> &'static str {
-        "in-cluster"
+    fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str {
+        load::transport(plan, deployment)
     }
 }
 
@@ -285,7 +290,7 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg");
+        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")");
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);

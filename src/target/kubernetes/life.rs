@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError, Way};
 use super::client::Cluster;
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end};
+use super::{apply, discover, end, load};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -47,6 +47,16 @@ impl Target for Kubernetes {
         _ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
         Box::pin(async { Err(TargetError::new("waiting comes next")) })
+    }
+
+    fn reach<'a>(
+        &'a self,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ready: &'a Ready,
+        ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Way, TargetError>> {
+        Box::pin(load::reach(live, deployed, ready, ledger))
     }
 
     fn incarnation<'a>(

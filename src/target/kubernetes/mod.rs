@@ -11,6 +11,8 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `load` | where load comes from: a Job, a forwarded port, a URL |
+//! | `registry` | container registries, with the user's own logins |
 //! | `end` | everything is deleted, and its absence verified |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
@@ -25,9 +27,13 @@ mod forward;
 mod handle;
 mod kind;
 mod life;
+mod load;
 mod own;
+mod registry;
 mod resource;
 mod seen;
 mod stamp;
 
 pub use kind::Kubernetes;
+pub use load::{Permission, permissions};
+pub use registry::push_image;
