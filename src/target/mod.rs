@@ -18,7 +18,7 @@ pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
 pub use image::{Architecture, Blob, Image, NotStatic, Program};
 pub use kubernetes::{Kubernetes, Permission, permissions, push_image};
-pub use probe::{Listing, ProbeFault, Prober};
+pub use probe::{Listing, ProbeFault, Prober, Workers};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;
 pub use table::TARGETS;

@@ -115,6 +115,11 @@ pub(super) fn objects(plan: &Plan, deployment: &Deployment) -> Result<Rendered, 
     render(plan, deployment, &Inputs::beside(&plan.dir), None)
 }
 
+/// GPUs of a deployment, counted from its objects.
+pub(super) fn gpus_of(plan: &Plan, deployment: &Deployment) -> Option<f64> {
+    gpus(&objects(plan, deployment).ok()?.objects)
+}
+
 /// The objects of a run.
 ///
 /// # Errors
@@ -223,7 +228,7 @@ impl TargetKind for Kubernetes {
     }
 
     fn gpus(&self, plan: &Plan, deployment: &Deployment) -> Option<f64> {
-        gpus(&objects(plan, deployment).ok()?.objects)
+        gpus_of(plan, deployment)
     }
 
     fn gpus_unknown(&self, plan: &Plan, deployment: &Deployment) -> Option<String> {

@@ -6,9 +6,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError, Way};
+use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, load};
+use super::{apply, discover, end, load, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -42,11 +43,11 @@ impl Target for Kubernetes {
 
     fn wait<'a>(
         &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _ledger: &'a dyn Ledger,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+        Box::pin(wait::wait(HTTP_PROBER, live, deployed, ledger))
     }
 
     fn reach<'a>(
@@ -59,12 +60,8 @@ impl Target for Kubernetes {
         Box::pin(load::reach(live, deployed, ready, ledger))
     }
 
-    fn incarnation<'a>(
-        &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-    ) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+    fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
+        Box::pin(wait::incarnation_now(deployed))
     }
 
     fn collect<'a>(

@@ -13,26 +13,40 @@
 //! | `seen` | one look at a deployment, as data for the rules |
 //! | `load` | where load comes from: a Job, a forwarded port, a URL |
 //! | `registry` | container registries, with the user's own logins |
+//! | `look` | takes that look |
+//! | `rules` | when it is ready, and when it never will be |
+//! | `wait` | the layers of being ready: the rules, then what serves is asked |
+//! | `service`, `through` | where the model answers, and asking it through a forwarded port |
+//! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
+//! | `logs` | logs of containers |
 //! | `end` | everything is deleted, and its absence verified |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
 mod apply;
 mod client;
+mod disaggregated;
 mod discover;
 mod end;
 mod family;
 mod fault;
 mod forward;
 mod handle;
+mod incarnation;
 mod kind;
 mod life;
 mod load;
+mod logs;
+mod look;
 mod own;
 mod registry;
 mod resource;
+mod rules;
 mod seen;
+mod service;
 mod stamp;
+mod through;
+mod wait;
 
 pub use kind::Kubernetes;
 pub use load::{Permission, permissions};
