@@ -8,7 +8,7 @@ use crate::plan::NoMatch;
 use crate::report::ReportError;
 use crate::run::{ExitCode, RunError};
 use crate::sim::SimError;
-use crate::target::NotStatic;
+use crate::target::{NotStatic, TargetError};
 
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum AppError {
     /// The embedded engine.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// What a deployment's target said.
+    #[error("{0}")]
+    Target(TargetError),
     /// The system refused something.
     #[error("cannot {action}")]
     System {
@@ -99,6 +102,7 @@ impl AppError {
             Self::Plan { .. } | Self::NoStep(_) | Self::Usage { .. } => ExitCode::USAGE,
             Self::Unfinished { .. } => ExitCode::REFUSED,
             Self::Run(error) => error.exit_code(),
+            Self::Target(_) => ExitCode::PREFLIGHT,
             Self::Report(ReportError::File(_)) | Self::File(_) | Self::Load(LoadError::Storage(_)) => ExitCode::STORAGE,
             Self::Report(_) => ExitCode::USAGE,
             Self::Load(
@@ -125,6 +129,7 @@ impl AppError {
                     std::iter::once(refusal.address.to_string()).chain(differences)
                 })
                 .collect(),
+            Self::Target(error) => error.details.clone(),
             _ => Vec::new(),
         }
     }
@@ -147,6 +152,7 @@ impl AppError {
             }
             Self::NoStep(no_match) => no_match.nearest.as_ref().map(|near| format!("did you mean `{near}`?")),
             Self::Usage { help, .. } => help.clone(),
+            Self::Target(error) => error.help.clone(),
             Self::Run(error) => error.help().map(str::to_owned),
             Self::Load(LoadError::ModelNotListed { nearest, .. }) => {
                 nearest.as_ref().map(|near| format!("did you mean `{near}`?"))

@@ -14,6 +14,7 @@ mod once;
 mod preview;
 mod report;
 mod runs;
+mod server;
 mod simulate;
 mod worker;
 mod written;
@@ -32,6 +33,7 @@ pub use once::{LoadOptions, Loaded, load_once};
 pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{export, find, fsck, import, list, prune, show};
+pub use server::{DeploymentView, rbac, reap, server_views};
 pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
 pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
@@ -45,4 +47,4 @@ pub use crate::run::{
     RunReport, RunStatus, StepReport, Stop, StopLevel, event_channel, listen as listen_to_signals,
 };
 
-pub use crate::target::hold;
+pub use crate::target::{FoundRun, ObjectOutlook, ServerView, Swept, TargetError, hold};

@@ -56,6 +56,8 @@ pub(super) enum Command {
     Runs(Runs),
     /// End whatever an interrupted run left behind
     Cleanup(Cleanup),
+    /// Print the Role that a plan needs in its clusters, and apart an optional ClusterRole
+    Rbac(PlanFile),
     /// Serve the embedded engine alone
     Simulate(Simulate),
     /// Load one URL once, without a plan
@@ -75,6 +77,9 @@ pub(super) enum Command {
     /// Take orders for load beside the server under test (how load comes from inside a cluster)
     #[command(hide = true)]
     Worker(WorkerFlags),
+    /// Watch over a run from within its cluster, and end what it leaves behind when it dies
+    #[command(hide = true)]
+    Reap(Reap),
     /// Wait for a line on stdin, then become another program (how processes are started without ever losing one)
     #[command(hide = true)]
     Hold {
@@ -135,6 +140,9 @@ pub(super) struct PlanArguments {
     /// Exit with 10 if there is work left, 0 if not
     #[arg(long)]
     pub(super) exit_code: bool,
+    /// Ask the clusters too: what stands in the way, and what would become of every object
+    #[arg(long)]
+    pub(super) server: bool,
     /// The run's own folder, as for `apply`
     #[arg(long, value_name = "DIR")]
     pub(super) output_dir: Option<PathBuf>,
@@ -314,6 +322,7 @@ pub(super) enum Runs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").args(["run", "plan", "expired"]).multiple(true))]
 pub(super) struct Cleanup {
     /// The run: its folder, its id or the start of it, or `latest`; without it every run below results/
     #[arg(long)]
@@ -321,9 +330,34 @@ pub(super) struct Cleanup {
     /// Runs of this plan only
     #[arg(long, value_name = "FILE", conflicts_with = "run")]
     pub(super) plan: Option<PathBuf>,
+    /// Runs in a cluster that gave no sign of life for the time of their Lease, whoever started them
+    #[arg(long, conflicts_with = "run")]
+    pub(super) expired: bool,
+    /// Look into this context's cluster by labels; the run is named by its whole id then
+    #[arg(long, requires = "which")]
+    pub(super) context: Option<String>,
+    /// Look into this namespace by labels
+    #[arg(long, value_name = "NAME", requires = "which")]
+    pub(super) namespace: Option<String>,
     /// Only say what would be ended
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Print it as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reap {
+    /// Id of the run
+    #[arg(long)]
+    pub(super) run: String,
+    /// Its namespace; the pod's own, if not given
+    #[arg(long)]
+    pub(super) namespace: Option<String>,
+    /// It is dead when it gave no sign of life for so long, such as 1h
+    #[arg(long)]
+    pub(super) after: String,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod cluster;
 mod display;
 mod engine;
 mod look;

@@ -133,6 +133,8 @@ pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {
         incarnation: fields.choice("incarnation")?,
         ready_deadline: fields.duration("ready-deadline")?,
         teardown_deadline: fields.duration("teardown-deadline")?,
+        reaper: fields.flag("reaper")?,
+        expires_after: fields.duration("expires-after")?,
         max_duration: fields.duration("max-duration"),
     })
 }

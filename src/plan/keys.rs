@@ -198,6 +198,13 @@ pub(super) const POLICY: &[Key] = &[
     ),
     defaulted("ready-deadline", Shape::Duration, "\"30m\"", "until a deployment must be ready"),
     defaulted("teardown-deadline", Shape::Duration, "\"10m\"", "until a deployment must be gone"),
+    defaulted(
+        "reaper",
+        Shape::Bool,
+        "false",
+        "whether a small Job in the cluster ends what a run leaves behind when this machine dies",
+    ),
+    defaulted("expires-after", Shape::Duration, "\"1h\"", "the reaper waits so long for a sign of life of the run"),
     optional("max-duration", Shape::Duration, "the whole run starts nothing new after this time"),
 ];
 

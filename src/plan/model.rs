@@ -260,6 +260,12 @@ pub struct Policy {
     pub ready_deadline: Duration,
     /// Until a deployment must be gone.
     pub teardown_deadline: Duration,
+    /// Whether a Job in the cluster ends what the run leaves behind.
+    #[serde(default)]
+    pub reaper: bool,
+    /// How long that Job waits for a sign of life.
+    #[serde(default)]
+    pub expires_after: Duration,
     /// The whole run stops starting steps after this time.
     pub max_duration: Option<Duration>,
 }

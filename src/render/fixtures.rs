@@ -55,6 +55,8 @@ pub(crate) fn plan(dir: &Path) -> Plan {
             incarnation: IncarnationPolicy::Warn,
             ready_deadline: minute,
             teardown_deadline: minute,
+            reaper: false,
+            expires_after: Duration::from_secs(3600),
             max_duration: None,
         },
         hooks: Hooks::default(),

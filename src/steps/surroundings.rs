@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::format_duration;
 use crate::plan::{Address, Deployment, Workload};
 use crate::run::{FailureKind, Obligation, Progress, StepContext, StepFailure};
-use crate::target::{BoxFuture, Ledger, Live, TARGETS, Target, TargetError};
+use crate::target::{BoxFuture, Ledger, Left, Live, TARGETS, Target, TargetError};
 
 /// One deployment in one step.
 pub(super) struct Surroundings<'a> {
@@ -226,6 +226,25 @@ pub async fn end_obligation(
             None => failure,
         }
     })
+}
+
+/// Gives back what a run held beside its deployments; a sentence for each thing that stays.
+///
+/// # Errors
+/// [`FailureKind::Leak`], when something that must go is still there.
+pub async fn release(run: &str, left: Left) -> Result<Vec<String>, StepFailure> {
+    let mut notes = Vec::new();
+    for target in TARGETS {
+        let released = target.release(run, left).await;
+        notes.extend(released.map_err(|error| StepFailure {
+            class: FailureKind::Leak,
+            message: error.message,
+            details: error.details,
+            help: error.help,
+            span: None,
+        })?);
+    }
+    Ok(notes)
 }
 
 /// A folder below the run's, made if it is not there.

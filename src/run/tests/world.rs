@@ -139,6 +139,8 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
             incarnation: IncarnationPolicy::Warn,
             ready_deadline: Duration::from_secs(600),
             teardown_deadline: Duration::from_secs(300),
+            reaper: false,
+            expires_after: Duration::from_secs(3600),
             max_duration: None,
         },
         hooks: Hooks::default(),

@@ -2,6 +2,8 @@
 //!
 //! Nothing here talks to a cluster: a plan is checked anywhere.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,6 +11,7 @@ use super::super::contract::{Live, TargetError};
 use super::super::endpoint::check_url;
 use super::client::Whereabouts;
 use super::load;
+use super::settings;
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
@@ -168,7 +171,8 @@ impl TargetKind for Kubernetes {
     }
 
     fn target_keys(&self) -> &'static [Key] {
-        TARGET_KEYS
+        static ALL: LazyLock<Vec<Key>> = LazyLock::new(|| TARGET_KEYS.iter().chain(settings::KEYS).copied().collect());
+        &ALL
     }
 
     fn deployment_keys(&self) -> &'static [Key] {
@@ -198,7 +202,8 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        if given != ["template"] && values.json.get("vars").is_some_and(|vars| !vars.is_null()) {
+        let has_vars = values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty());
+        if given != ["template"] && has_vars {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
@@ -244,7 +249,10 @@ impl TargetKind for Kubernetes {
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already; load comes from {}", load::source(plan, deployment));
+            return format!(
+                "measure {existing}, which runs already; load comes from {}",
+                load::source(plan, deployment)
+            );
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
@@ -295,7 +303,10 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")");
+        assert_eq!(
+            Kubernetes.describe(&plan, &deployment),
+            "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")"
+        );
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError, Way};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
 use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
+use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, load, wait};
+use super::{apply, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -33,8 +34,8 @@ impl Target for Kubernetes {
         })
     }
 
-    fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(preflight::preflight(live))
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
@@ -73,7 +74,18 @@ impl Target for Kubernetes {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
+        Box::pin(hold::begin(live, ledger))
+    }
+
+    fn release<'a>(&'a self, run: &'a str, left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(hold::finish(run, left))
+    }
+
     fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
-        Box::pin(end::end(handle, cancel))
+        match HeldHandle::read(handle) {
+            Some(held) => Box::pin(async move { hold::finish_handle(&held).await }),
+            None => Box::pin(end::end(handle, cancel)),
+        }
     }
 }
