@@ -73,7 +73,7 @@ impl Loaded {
         let mut out = Map::new();
         for metric in METRICS {
             let value = match metric.formula {
-                Formula::PerRequest(_) => summary.distributions.get(metric.id).map(|found| {
+                Formula::PerRequest(_) | Formula::Pooled(_) => summary.distributions.get(metric.id).map(|found| {
                     json!({
                         "mean": found.mean,
                         "p50": found.trusted_percentile(50),
@@ -220,6 +220,7 @@ fn loaded(
         records: run.records,
         health: run.health,
         extra: BTreeMap::new(),
+        objectives: Vec::new(),
     };
     let mut summary = PointSummary::of(&data);
     let rules = ValidityRules {

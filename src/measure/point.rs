@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::objective::Bound;
 use super::record::{FailureClass, RequestRecord};
 use crate::base::{Name, Timestamp};
 
@@ -111,6 +112,8 @@ pub struct PointData {
     pub health: GeneratorHealth,
     /// Numbers that hooks printed, by name.
     pub extra: BTreeMap<String, f64>,
+    /// Bounds on metrics, for goodput.
+    pub objectives: Vec<Bound>,
 }
 
 /// Requests of a point by how they ended.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord, TokenSource,
+    Bound, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
+    TokenSource,
 };
 use crate::base::{Name, Timestamp};
 
@@ -84,6 +85,11 @@ pub(crate) fn point(shape: Shape) -> PointData {
             events_per_read: 1.02,
         },
         extra: BTreeMap::new(),
+        objectives: vec![Bound {
+            metric: "time-to-first-token".to_owned(),
+            statistic: "p99".to_owned(),
+            bound: 1000.0,
+        }],
     }
 }
 

@@ -85,6 +85,15 @@ impl PointSummary {
                     let sample = point.records.iter().filter(|record| record.is_ok()).filter_map(of_request).collect();
                     distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
                 }
+                Formula::Pooled(of_request) => {
+                    let mut sample = Vec::new();
+                    point
+                        .records
+                        .iter()
+                        .filter(|record| record.is_ok())
+                        .for_each(|record| of_request(record, &mut sample));
+                    distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
+                }
                 Formula::PerPoint(of_point) => {
                     values.extend(of_point(point).map(|value| (metric.id.to_owned(), value)));
                 }

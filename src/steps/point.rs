@@ -39,6 +39,7 @@ pub(super) async fn finish(
         records: run.records,
         health: run.health,
         extra: std::collections::BTreeMap::new(),
+        objectives: bounds(plan),
     };
     let summarize = |data: &PointData| {
         let mut summary = PointSummary::of(data);
@@ -55,7 +56,6 @@ pub(super) async fn finish(
         summary = summarize(&data);
     }
     let dir = cx.attempt_dir.clone();
-    let objectives = bounds(plan);
     let settings = export_settings(around);
     let wanted = plan.exports.genai_perf;
     let keep_raw = plan.exports.raw;
@@ -73,7 +73,7 @@ pub(super) async fn finish(
                 &ExportInput {
                     summary: &summary,
                     records: &data.records,
-                    objectives: &objectives,
+                    objectives: &data.objectives,
                     settings: &settings,
                     raw: raw.as_ref().map(|raw| raw as _),
                 },
