@@ -229,6 +229,7 @@ fn loaded(
         max_error_share: 0.01,
         counters: false,
         send_lag_ms: 1.0,
+        require_steady: false,
     };
     summary.invalid = judge(&summary, &rules);
     Loaded { summary, records: data.records, failed: run.failed }

@@ -3,11 +3,10 @@
 //! A further metric is one more row here. Names in plans, suggestions, objectives, plots, exports and the README's
 //! table are read from the rows.
 
-use std::collections::BTreeMap;
-
 use super::objective::goodput;
 use super::point::PointData;
 use super::record::RequestRecord;
+use super::window::busy_window;
 
 /// Which direction is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,30 +75,12 @@ fn output_throughput(point: &PointData) -> Option<f64> {
     per_second(point, |record| f64::from(record.output_tokens.unwrap_or(0)))
 }
 
-/// Output tokens per second while every user was busy with a recorded request: from the last user's first send to the
-/// last send of all (or the first send of a request that was given up). Neither the fill wave nor the drain is in it.
-/// A request's tokens are spread evenly over its chunks. `None` when that window is under a tenth of the whole.
+/// Output tokens per second while every user was busy with a recorded request. `None` when that window is under a tenth
+/// of the whole.
 fn steady_throughput(point: &PointData) -> Option<f64> {
-    let counted = || point.records.iter().filter(|record| !super::summary::is_cancelled(record));
-    let mut first_sends = BTreeMap::new();
-    for record in counted() {
-        let first = first_sends.entry(record.slot).or_insert(record.sent);
-        *first = record.sent.min(*first);
-    }
-    let start = first_sends.into_values().max()?;
-    let given_up = point.records.iter().filter(|record| super::summary::is_cancelled(record));
-    let end = counted().map(|record| record.sent).max()?;
-    let end = given_up.map(|record| record.sent).min().map_or(end, |given_up| end.min(given_up));
-    let seconds = end.saturating_sub(start) as f64 / 1e9;
-    if seconds <= 0.0 || seconds < 0.1 * duration_seconds(point)? {
-        return None;
-    }
-    let tokens = |record: &RequestRecord| {
-        let inside = record.chunks.iter().filter(|after| (start..end).contains(&(record.sent + **after))).count();
-        let share = inside as f64 / record.chunks.len().max(1) as f64;
-        share * f64::from(record.output_tokens.unwrap_or(0))
-    };
-    Some(point.records.iter().filter(|record| record.is_ok()).map(tokens).sum::<f64>() / seconds)
+    let window = busy_window(&point.records)?;
+    let seconds = window.seconds();
+    (seconds >= 0.1 * duration_seconds(point)?).then(|| window.tokens(&point.records) / seconds)
 }
 
 /// Gaps between successive chunks with text, however many tokens they carry.

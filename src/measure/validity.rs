@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::FailureClass;
+use super::steady::SteadyState;
 use super::summary::PointSummary;
 
 /// One rule that a point broke.
@@ -34,6 +35,8 @@ pub struct ValidityRules {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether the point must have reached a steady state.
+    pub require_steady: bool,
 }
 
 /// The share of the TTFT's median that the generator's own lateness may have.
@@ -49,6 +52,9 @@ pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
         breaches.extend(counters(summary));
     }
     breaches.extend(send_lag(summary, rules));
+    if rules.require_steady {
+        breaches.extend(unsteady(summary));
+    }
     breaches
 }
 
@@ -170,6 +176,16 @@ fn send_lag(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
     })
 }
 
+fn unsteady(summary: &PointSummary) -> Option<Breach> {
+    let reason = match summary.steady.as_ref().map(|window| &window.state) {
+        Some(SteadyState::Reached) => return None,
+        Some(SteadyState::Missed { why }) => format!("no steady state: {why}"),
+        Some(SteadyState::Untold { why }) => format!("a steady state cannot be told: {why}"),
+        None => "a steady state cannot be told: the users were never all busy".to_owned(),
+    };
+    Some(Breach { rule: "steady".to_owned(), reason, momentary: false })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +198,7 @@ mod tests {
         max_error_share: 0.01,
         counters: true,
         send_lag_ms: 1.0,
+        require_steady: false,
     };
 
     fn rules_broken(summary: &PointSummary) -> Vec<(String, bool)> {
@@ -260,6 +277,23 @@ mod tests {
         let mut slow = summary(Shape { ttft: 500.0, ..Shape::default() });
         slow.health.send_lag_p99_ms = 3.0;
         assert_eq!(rules_broken(&slow), []);
+    }
+
+    #[test]
+    fn a_point_that_never_becomes_steady_is_invalid_only_where_the_plan_wants_it() {
+        let strict = ValidityRules { require_steady: true, ..RULES };
+        assert_eq!(judge(&summary(Shape::default()), &strict), []);
+        let few = summary(Shape { requests: 50, ..Shape::default() });
+        assert_eq!(judge(&few, &RULES), []);
+        let reason = &judge(&few, &strict)[0].reason;
+        assert!(reason.starts_with("a steady state cannot be told: it takes 100 successful requests"), "{reason}");
+        let mut drifting = point(Shape::default());
+        for record in &mut drifting.records {
+            record.first_text = record.first_text.map(|first| first + record.index * 100_000);
+        }
+        let breaches = judge(&PointSummary::of(&drifting), &strict);
+        assert_eq!(breaches.len(), 1);
+        assert!(breaches[0].reason.starts_with("no steady state: ") && !breaches[0].momentary, "{breaches:?}");
     }
 
     #[test]

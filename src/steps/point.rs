@@ -137,6 +137,7 @@ fn rules(plan: &Plan) -> ValidityRules {
         max_error_share: plan.validity.max_error_share,
         counters: plan.validity.counters,
         send_lag_ms: plan.validity.send_lag_ms,
+        require_steady: plan.validity.require_steady,
     }
 }
 
