@@ -11,10 +11,12 @@
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
 //! | `probe`, `calibrate`, `metrics` | what the server is, how it counts, what it counted |
 //! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
+//! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
 //! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
 
 mod calibrate;
+mod ceiling;
 mod chunk;
 mod client;
 mod closed;
@@ -26,6 +28,7 @@ mod flag;
 mod health;
 mod lengths;
 mod level;
+mod loopback;
 mod metrics;
 mod probe;
 mod prompt;
@@ -40,6 +43,7 @@ mod stamped;
 mod words;
 
 pub use calibrate::{calibrate, template_overhead};
+pub use ceiling::{ceiling, ceiling_of};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
 pub use client::Answer;
 pub use closed::{WarmUp, run_closed, warm_up};

@@ -106,11 +106,12 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let before = counters(&ready).await;
     let live = Arc::new(LiveProgress::default());
     let running = load::run_closed(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let run = watched(cx, "measuring", &spec, &live, running).await.map_err(|error| load_failure(&error))?;
+    let mut run = watched(cx, "measuring", &spec, &live, running).await.map_err(|error| load_failure(&error))?;
     if cx.cancel.is_cancelled() {
         return Err(StepFailure::new(FailureKind::Interrupted, "the level was interrupted; nothing of it is used"));
     }
     let checks = compared(&ready, &before, &run).await;
+    run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     let mut breaches = Vec::new();
     breaches.extend(run.failed.as_ref().map(|why| Breach {
         rule: "failed".to_owned(),
