@@ -110,7 +110,8 @@ impl<'a> Beside<'a> {
         }
         create_dir(&dir)?;
         let (meta, health) = (summary.meta.clone(), summary.health.clone());
-        let data = PointData { meta, records, health, extra: std::collections::BTreeMap::new() };
+        let data =
+            PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
         write_point(&dir, &data, &summary)?;
         Ok(Point { dir, summary })
     }

@@ -121,6 +121,7 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         max_error_share: fields.number("max-error-share")?,
         counters: fields.flag("counters")?,
         send_lag_ms: fields.number("send-lag-ms")?,
+        require_steady: fields.flag("require-steady")?,
     })
 }
 

@@ -162,6 +162,7 @@ pub(super) const VALIDITY: &[Key] = &[
         "1.0",
         "p99 of the generator's own delay that is always allowed, milliseconds (else 1 % of the TTFT's median)",
     ),
+    defaulted("require-steady", Shape::Bool, "false", "whether a point that never becomes steady is invalid"),
 ];
 
 /// `[policy]`

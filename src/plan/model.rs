@@ -241,6 +241,8 @@ pub struct Validity {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether a point that never becomes steady is invalid.
+    pub require_steady: bool,
 }
 
 /// `[policy]`

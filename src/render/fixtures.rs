@@ -46,6 +46,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
             max_error_share: 0.01,
             counters: true,
             send_lag_ms: 1.0,
+            require_steady: false,
         },
         policy: Policy {
             teardown: Teardown::Always,

@@ -40,6 +40,7 @@ pub(super) async fn finish(
         records: run.records,
         health: run.health,
         extra: std::collections::BTreeMap::new(),
+        objectives: bounds(plan),
     };
     let summarize = |data: &PointData| {
         let mut summary = PointSummary::of(data);
@@ -56,7 +57,6 @@ pub(super) async fn finish(
         summary = summarize(&data);
     }
     let dir = cx.attempt_dir.clone();
-    let objectives = bounds(plan);
     let settings = export_settings(around);
     let families = families(plan);
     let keep_raw = plan.exports.raw;
@@ -74,7 +74,7 @@ pub(super) async fn finish(
                 &ExportInput {
                     summary: &summary,
                     records: &data.records,
-                    objectives: &objectives,
+                    objectives: &data.objectives,
                     settings: &settings,
                     raw: raw.as_ref().map(|raw| raw as _),
                 },
@@ -140,6 +140,7 @@ fn rules(plan: &Plan) -> ValidityRules {
         max_error_share: plan.validity.max_error_share,
         counters: plan.validity.counters,
         send_lag_ms: plan.validity.send_lag_ms,
+        require_steady: plan.validity.require_steady,
     }
 }
 

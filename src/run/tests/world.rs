@@ -130,6 +130,7 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
             max_error_share: 0.01,
             counters: true,
             send_lag_ms: 1.0,
+            require_steady: false,
         },
         policy: Policy {
             teardown: Teardown::Always,
