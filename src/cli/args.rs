@@ -72,14 +72,14 @@ pub(super) enum Command {
     /// The built-in templates
     #[command(subcommand)]
     Templates(Templates),
+    /// Watch over a run from within its cluster, and end what it leaves behind when it dies
+    #[command(hide = true)]
+    Reap(Reap),
     /// Make an image of this program for `load.image`, without Docker
     Image(ImageArguments),
     /// Take orders for load beside the server under test (how load comes from inside a cluster)
     #[command(hide = true)]
     Worker(WorkerFlags),
-    /// Watch over a run from within its cluster, and end what it leaves behind when it dies
-    #[command(hide = true)]
-    Reap(Reap),
     /// Wait for a line on stdin, then become another program (how processes are started without ever losing one)
     #[command(hide = true)]
     Hold {

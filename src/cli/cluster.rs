@@ -112,6 +112,9 @@ fn print_swept(place: &str, swept: &Swept) {
     for note in &swept.notes {
         print::say(&format!("{place}: {note}"));
     }
+    if !swept.hidden.is_empty() {
+        print::say(&format!("{place}: not looked at, no access: {}", swept.hidden.join(", ")));
+    }
 }
 
 pub(super) fn rbac(file: &PlanFile) -> Result<ExitCode, AppError> {

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use super::super::contract::{Live, TargetError};
 use super::super::endpoint::check_url;
 use super::client::Whereabouts;
-use super::load;
-use super::settings;
+use super::{load, settings};
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
@@ -202,8 +201,9 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        let has_vars = values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty());
-        if given != ["template"] && has_vars {
+        if given != ["template"]
+            && values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty())
+        {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
@@ -212,6 +212,7 @@ impl TargetKind for Kubernetes {
         {
             problems.push(Diagnostic::error(message).at(at("url")).help(help));
         }
+        settings::check(plan, deployment, problems);
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
             if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {

@@ -61,8 +61,12 @@ impl Target for Kubernetes {
         Box::pin(load::reach(live, deployed, ready, ledger))
     }
 
-    fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(wait::incarnation_now(deployed))
+    fn incarnation<'a>(&'a self, live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
+        match hold::lost(live.run) {
+            // Others may be measuring on the same GPUs by now.
+            Some(why) => Box::pin(async move { Err(TargetError::new(why)) }),
+            None => Box::pin(wait::incarnation_now(deployed)),
+        }
     }
 
     fn collect<'a>(

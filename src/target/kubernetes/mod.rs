@@ -20,7 +20,7 @@
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
 //! | `logs` | logs of containers |
 //! | `end` | everything is deleted, and its absence verified |
-//! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
+//! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
 //! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
 //! | `sweep` | cleaning up from labels alone, and the reaper |
@@ -47,6 +47,7 @@ mod look;
 mod objects;
 mod own;
 mod preflight;
+mod quantity;
 mod rbac;
 mod registry;
 mod resource;

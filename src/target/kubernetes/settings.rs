@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::contract::TargetError;
-use crate::plan::{Deployment, Key, Shape, duration_text};
+use super::quantity::quantity;
+use crate::base::{Diagnostic, Problems};
+use crate::plan::{Deployment, Key, Plan, Shape, duration_text};
 
 const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
     Key { name, about, shape, default: None, required: false }
@@ -92,7 +94,6 @@ pub(super) const KEYS: &[Key] = &[
         "[]",
         "Registries, as `host:port`, that speak plain HTTP.",
     ),
-    optional("reaper-image", Shape::Text, "Image with dynbench for `policy.reaper`; it must start dynbench."),
     optional("secrets", Shape::Named(SECRET), "Secrets that are made from environment variables, by name."),
     optional("model-cache", Shape::Table(MODEL_CACHE), "A volume with the model, filled once and kept."),
 ];
@@ -147,7 +148,6 @@ pub(super) struct Settings {
     pub(super) create_namespace: bool,
     pub(super) read_pull_secret: bool,
     pub(super) insecure_registries: Vec<String>,
-    pub(super) reaper_image: Option<String>,
     pub(super) secrets: BTreeMap<String, SecretFromEnv>,
     pub(super) model_cache: Option<ModelCache>,
 }
@@ -162,7 +162,6 @@ impl Default for Settings {
             create_namespace: false,
             read_pull_secret: false,
             insecure_registries: Vec::new(),
-            reaper_image: None,
             secrets: BTreeMap::new(),
             model_cache: None,
         }
@@ -183,6 +182,59 @@ impl Settings {
     }
 }
 
+/// Problems that single keys cannot show.
+pub(super) fn check(plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
+    let first = plan.deployments.values().find(|other| other.target.kind == deployment.target.kind);
+    // Once is enough: it is about the whole plan.
+    if plan.policy.reaper && plan.load.image.is_none() && first.is_none_or(|first| first.name == deployment.name) {
+        problems.push(
+            Diagnostic::error("`policy.reaper` needs an image with dynbench in it, and the plan names none")
+                .at(deployment.span.clone())
+                .help("make one with `dynbench image --push REF` and set `load.image`, or take `policy.reaper` out"),
+        );
+    }
+    let size = deployment.target.values.json.get("model-cache").and_then(|cache| cache.get("size"));
+    if let Some(size) = size.filter(|size| quantity(size).is_none_or(|bytes| bytes <= 0.0)) {
+        problems.push(
+            Diagnostic::error(format!("{size} is no size of a volume"))
+                .at(deployment.target.values.span("model-cache.size").cloned())
+                .help("write a number with a unit, such as \"100Gi\""),
+        );
+    }
+}
+
 fn duration_opt<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     duration_text::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::SourceMap;
+    use crate::plan::key_faults;
+    use crate::target::fixtures;
+
+    #[test]
+    fn the_keys_have_no_faults_and_their_defaults_are_those_of_the_struct() {
+        assert_eq!(key_faults(KEYS), Vec::<String>::new());
+        let defaults = json!({"create-namespace": false, "lease": "60s", "read-pull-secret": false,
+            "insecure-registries": [], "secrets": {}});
+        assert_eq!(serde_json::from_value::<Settings>(defaults).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_reaper_without_an_image_and_a_size_that_is_none_are_told_before_anything_runs() {
+        let mut plan = fixtures::plan(Path::new("/p"));
+        plan.policy.reaper = true;
+        let mut deployment = fixtures::deployment(json!({"template": "vllm"}));
+        deployment.target.values.json.insert("model-cache".to_owned(), json!({"pvc": "m", "size": "large"}));
+        let mut problems = Problems::default();
+        check(&plan, &deployment, &mut problems);
+        let text = problems.render(&SourceMap::default(), false);
+        assert!(text.contains("needs an image with dynbench") && text.contains("\"large\" is no size"), "{text}");
+    }
 }

@@ -97,8 +97,8 @@ fn a_reaper_ends_a_run_that_gives_no_sign_of_life() {
 fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     let Some(room) = Room::new("preflight-reaperjob") else { return };
     room.world.write("objects.yaml", STUCK);
-    let target = "reaper-image = \"dynbench.local/dynamo:1.6.1\"";
-    room.world.write("plan.toml", format!("{}[policy]\nreaper = true\n", plan("p", &room.namespace, target)));
+    let more = "[policy]\nreaper = true\n[load]\nimage = \"dynbench.local/dynamo:1.6.1\"\n";
+    room.world.write("plan.toml", plan("p", &room.namespace, "") + more);
     let started = room.world.start(&["apply", "plan.toml"]);
     room.until("it tears down", || {
         let found = room.try_kubectl(&["get", "configmap", "stuck", "-o", "json"]);

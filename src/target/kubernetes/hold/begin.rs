@@ -68,7 +68,8 @@ pub(in super::super) async fn begin(live: Live<'_>, ledger: &dyn Ledger) -> Resu
     let settings = Settings::of(live.deployment)?;
     let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
     let handle = HeldHandle { at: cluster.whereabouts(), run: live.run.to_owned() };
-    let what = format!("the Leases and helpers of run {} ({})", live.run, cluster.place);
+    // Of each deployment: the last one to give its claim up is the end of the run itself.
+    let what = format!("the claim of {} on the Leases of run {} ({})", live.deployment.name, live.run, cluster.place);
     let handle = json!({ HELD: handle });
     let obligation = ledger.open(what, handle).await?;
     let taken = take_all(live, &cluster, &settings, ledger).await;
@@ -91,6 +92,7 @@ async fn take_all(live: Live<'_>, cluster: &Cluster, settings: &Settings, ledger
     }
     let holder = Holder::here(run, plan);
     let say = |what: &str| ledger.doing(what);
+    forget_lost(&key);
     if !holdings().contains_key(&key) {
         let name = run_lease_name(run);
         let (purpose, patience) = (Purpose::Run, Duration::ZERO);
@@ -107,6 +109,17 @@ async fn take_all(live: Live<'_>, cluster: &Cluster, settings: &Settings, ledger
         holdings().remove(&key);
     }
     result
+}
+
+/// What was taken away from the run is taken anew, or refused, like at its start.
+fn forget_lost(key: &Key) {
+    let mut holdings = holdings();
+    if holdings.get(key).is_some_and(|holding| holding.run_lease.lost().is_some()) {
+        holdings.remove(key);
+    }
+    if let Some(holding) = holdings.get_mut(key) {
+        holding.pools.retain(|_, held| held.lost().is_none());
+    }
 }
 
 /// A refusal at the first deployment ends the run; at a later one the others go on, and so do their Leases.

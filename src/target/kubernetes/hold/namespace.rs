@@ -94,7 +94,10 @@ async fn first_other(cluster: &Cluster) -> Result<Option<String>, TargetError> {
         // What we may not see we did not make, but it may be somebody's: then the namespace stays.
         let listed = match listed {
             Ok(listed) => listed,
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 405) => continue,
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => continue,
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Ok(Some(format!("perhaps something of a kind that we may not list ({})", resource.plural)));
+            }
             Err(error) => return Err(translate(&cluster.place, &doing, &error)),
         };
         let other = listed.items.iter().filter_map(|item| item.metadata.name.as_deref());

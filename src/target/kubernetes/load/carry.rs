@@ -4,18 +4,21 @@
 //! first, so that a connection that breaks costs one part. The program is put under its name only when its digest is the
 //! right one: the pod starts whatever stands there.
 
+use std::io::Write;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::AttachParams;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::super::contract::{Ledger, TargetError};
-use super::super::super::image::{Architecture, Program};
+use super::super::super::image::{Architecture, NotStatic, Program};
 use super::super::client::Cluster;
 use super::super::fault::chain;
-use super::job::{BINARY, CONTAINER, PARTS};
+use super::job::{BINARY, CONTAINER, PARTS, PROGRAM};
 use crate::base::Digest;
 
 /// Bytes of one command.
@@ -38,42 +41,48 @@ pub(super) async fn carry(
     ledger: &dyn Ledger,
 ) -> Result<(), TargetError> {
     let shell = Shell { pods: Api::namespaced(cluster.client.clone(), cluster.namespace()), cluster, pod };
-    let first = shell.persist(&format!("uname -m; [ -x {BINARY} ] && echo there"), &[]).await?;
-    let mut lines = first.lines();
-    let machine: Result<Architecture, String> = lines.next().unwrap_or_default().trim().parse();
-    if lines.next() == Some("there") {
+    let ask = format!(
+        "uname -m; if [ -x {BINARY} ]; then echo there; fi; if command -v gzip > /dev/null; then echo gzip; fi"
+    );
+    let first = shell.persist(&ask).await?;
+    let mut lines = first.lines().map(str::trim);
+    let machine: Result<Architecture, String> = lines.next().unwrap_or_default().parse();
+    let said: Vec<_> = lines.collect();
+    if said.contains(&"there") {
         return Ok(());
     }
     let fits = machine.map_err(TargetError::new).and_then(|machine| {
-        program
-            .expect(machine)
-            .map_err(|error| TargetError { help: error.help(), ..TargetError::new(error.to_string()) })
+        let misfit = |error: NotStatic| TargetError { help: error.help(), ..TargetError::new(error.to_string()) };
+        program.expect(machine).map_err(misfit)
     });
     fits.map_err(|error| TargetError {
         message: format!("dynbench cannot be carried into pod {pod}: {}", error.message),
         ..error
     })?;
-    let total = program.bytes.len();
+    ledger.doing(&format!("packing dynbench for pod {pod}"));
+    let packed = if said.contains(&"gzip") { Some(pack(program)?) } else { None };
+    let bytes = packed.as_deref().unwrap_or(&program.bytes);
+    let unpack = match packed {
+        Some(_) => format!("gzip -dc < {PARTS} > {PROGRAM} && rm -f {PARTS}"),
+        None => format!("mv {PARTS} {PROGRAM}"),
+    };
     for _ in 0..2 {
-        let mut at = shell.length().await?;
-        while at < total {
-            ledger.doing(&format!("carrying dynbench into pod {pod}: {} of {} MB", at >> 20, total >> 20));
-            let part = &program.bytes[at..total.min(at + PART)];
-            // A failure is no reason to begin anew: how much has arrived is asked again.
-            let sent = shell.run(&format!("head -c {} >> {PARTS}", part.len()), part).await;
-            let now = shell.length().await?;
-            if now <= at {
-                shell.pause(sent.err().unwrap_or_else(|| "nothing arrived".to_owned())).await?;
-            }
-            at = now;
-        }
-        if at == total && shell.is_whole(digest).await? {
-            shell.persist(&format!("chmod 755 {PARTS} && mv {PARTS} {BINARY}"), &[]).await?;
+        shell.send(bytes, ledger).await?;
+        // Parts that do not fit together do not unpack.
+        if shell.run(&unpack, &[]).await.is_ok() && shell.is_whole(digest).await? {
+            shell.persist(&format!("chmod 755 {PROGRAM} && mv {PROGRAM} {BINARY}")).await?;
             return Ok(());
         }
-        shell.persist(&format!("rm -f {PARTS}"), &[]).await?;
+        shell.persist(&format!("rm -f {PARTS} {PROGRAM}")).await?;
     }
     Err(TargetError::passing(format!("dynbench did not arrive whole in pod {pod}, twice")))
+}
+
+/// A program is mostly tables and names: packed it is a third.
+fn pack(program: &Program) -> Result<Vec<u8>, TargetError> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = packed.write_all(&program.bytes).and_then(|()| packed.finish());
+    written.map_err(|error| TargetError::new(format!("dynbench cannot be packed: {error}")))
 }
 
 /// Commands in a pod.
@@ -84,9 +93,26 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// How much of the program is there.
+    /// Brings the parts that are not there yet.
+    async fn send(&self, bytes: &[u8], ledger: &dyn Ledger) -> Result<(), TargetError> {
+        let mut at = self.length().await?;
+        while at < bytes.len() {
+            ledger.doing(&format!("carrying dynbench into pod {}: {} of {} MB", self.pod, at >> 20, bytes.len() >> 20));
+            let part = &bytes[at..bytes.len().min(at + PART)];
+            // A failure is no reason to begin anew: how much has arrived is asked again.
+            let sent = self.run(&format!("head -c {} >> {PARTS}", part.len()), part).await;
+            let now = self.length().await?;
+            if now <= at {
+                self.pause(sent.err().unwrap_or_else(|| "nothing arrived".to_owned())).await?;
+            }
+            at = now;
+        }
+        Ok(())
+    }
+
+    /// How much has arrived.
     async fn length(&self) -> Result<usize, TargetError> {
-        let said = self.persist(&format!("[ -f {PARTS} ] && wc -c < {PARTS} || echo 0"), &[]).await?;
+        let said = self.persist(&format!("if [ -f {PARTS} ]; then wc -c < {PARTS}; else echo 0; fi")).await?;
         let length = said.trim().parse();
         length.map_err(|_| TargetError::new(format!("pod {} counts bytes in a strange way: {}", self.pod, said.trim())))
     }
@@ -94,16 +120,16 @@ impl Shell<'_> {
     /// Whether what is there has the digest. An image without the tool for it is believed: the worker tells its own
     /// digest once it runs.
     async fn is_whole(&self, digest: &Digest) -> Result<bool, TargetError> {
-        let command = format!("command -v sha256sum > /dev/null && sha256sum {PARTS} || echo unknown");
-        let said = self.persist(&command, &[]).await?;
+        let command = format!("if command -v sha256sum > /dev/null; then sha256sum {PROGRAM}; else echo unknown; fi");
+        let said = self.persist(&command).await?;
         Ok(said.starts_with("unknown") || said.starts_with(digest.as_str()))
     }
 
     /// Runs a command until it succeeds.
-    async fn persist(&self, command: &str, input: &[u8]) -> Result<String, TargetError> {
+    async fn persist(&self, command: &str) -> Result<String, TargetError> {
         let mut last = String::new();
         for _ in 0..TRIES {
-            match self.run(command, input).await {
+            match self.run(command, &[]).await {
                 Ok(said) => return Ok(said),
                 Err(why) => last = why,
             }

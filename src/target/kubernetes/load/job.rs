@@ -16,9 +16,10 @@ pub(super) const ROLE: &str = "load";
 pub(super) const CONTAINER: &str = "load";
 /// Port of a worker, on its pod's loopback.
 pub(super) const PORT: u16 = 8701;
-/// Where a carried binary is awaited, and its parts until it is whole.
+/// Where a carried binary is awaited; what has arrived of it, and what was made of that, until it is whole.
 pub(super) const BINARY: &str = "/work/dynbench";
-pub(super) const PARTS: &str = "/work/dynbench.part";
+pub(super) const PARTS: &str = "/work/dynbench.parts";
+pub(super) const PROGRAM: &str = "/work/dynbench.new";
 
 /// A worker that nobody asks and that holds nothing ends after this.
 const IDLE: Duration = Duration::from_secs(30 * 60);

@@ -1,5 +1,7 @@
 //! Which way load takes to a deployment.
 
+use std::net::{IpAddr, SocketAddr};
+
 use kube::api::ListParams;
 use serde_json::Value;
 
@@ -9,6 +11,7 @@ use super::super::family::{list, name};
 use super::super::forward::Forward;
 use super::super::kind;
 use super::super::resource::Resource;
+use super::super::service::{is_ready, port_named};
 use super::workers;
 use crate::load::Generator;
 use crate::plan::{Deployment, LoadFrom, Plan};
@@ -83,9 +86,12 @@ pub(in super::super) async fn reach(
         }
         Way::Workers => {
             let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
-            let workers = workers::workers(&cluster, live, &ready.endpoint.url, ledger).await?;
+            let server = serving(&cluster, &ready.endpoint.url).await?;
+            let workers = workers::workers(&cluster, live, &server.pod, ledger).await?;
+            // By its address where it has one: no name has to be looked up, whatever the state of the cluster's DNS.
+            let url = server.address.unwrap_or_else(|| ready.endpoint.url.clone());
             Ok(contract::Way {
-                endpoint: ready.endpoint.clone(),
+                endpoint: Endpoint { url, ..ready.endpoint.clone() },
                 generator: Generator::Workers(workers),
                 transport,
                 passage: None,
@@ -104,17 +110,21 @@ impl Passage for Forward {
     }
 }
 
-/// A pod that serves, and the port at which it does.
-pub(super) struct Server {
-    pub(super) pod: Value,
-    pub(super) port: u16,
+/// What serves.
+struct Server {
+    /// A ready pod.
+    pod: Value,
+    /// The port at which it does.
+    port: u16,
+    /// URL of the Service by its address in the cluster; a headless one has none.
+    address: Option<String>,
 }
 
 /// A ready pod behind a Service, by the Service's address within the cluster.
 ///
 /// # Errors
 /// When there is no such Service, or nothing ready behind it.
-pub(super) async fn serving(cluster: &Cluster, url: &str) -> Result<Server, TargetError> {
+async fn serving(cluster: &Cluster, url: &str) -> Result<Server, TargetError> {
     let (service_name, port) =
         address(url).ok_or_else(|| TargetError::new(format!("`{url}` is no address of a Service in the cluster")))?;
     let services = Resource::known("v1", "Service", "services");
@@ -134,10 +144,12 @@ pub(super) async fn serving(cluster: &Cluster, url: &str) -> Result<Server, Targ
     let pod = found.into_iter().find(is_ready).ok_or_else(|| {
         TargetError::passing(format!("no pod behind Service {service_name} is ready ({})", cluster.place))
     })?;
+    let ip = service.pointer("/spec/clusterIP").and_then(Value::as_str).and_then(|ip| ip.parse::<IpAddr>().ok());
+    let address = ip.map(|ip| format!("http://{}", SocketAddr::new(ip, port)));
     let port = target_port(&service, port, &pod).ok_or_else(|| {
         TargetError::new(format!("Service {service_name} has no port {port} that pod {} has", name(&pod)))
     })?;
-    Ok(Server { pod, port })
+    Ok(Server { pod, port, address })
 }
 
 /// `http://NAME.NAMESPACE.svc:PORT` taken apart.
@@ -148,28 +160,13 @@ fn address(url: &str) -> Option<(String, u16)> {
     Some((service.to_owned(), port.parse().ok()?))
 }
 
-fn is_ready(pod: &Value) -> bool {
-    let ending = pod.pointer("/metadata/deletionTimestamp").is_some();
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    !ending
-        && conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-}
-
 /// The pod's own port behind a Service's: a number, or a name that one of its containers gives a number.
 fn target_port(service: &Value, port: u16, pod: &Value) -> Option<u16> {
     let ports = service.pointer("/spec/ports")?.as_array()?;
     let entry = ports.iter().find(|entry| entry["port"] == port)?;
     match entry.get("targetPort") {
         Some(Value::Number(number)) => u16::try_from(number.as_u64()?).ok(),
-        Some(Value::String(name)) => {
-            let containers = pod.pointer("/spec/containers")?.as_array()?;
-            let ports = containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten();
-            let named = ports.into_iter().find(|port| port["name"] == name.as_str())?;
-            u16::try_from(named.get("containerPort")?.as_u64()?).ok()
-        }
+        Some(Value::String(name)) => port_named(pod, name),
         Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => Some(port),
     }
 }

@@ -21,7 +21,6 @@ use super::super::resource::Resource;
 use super::carry::carry;
 use super::job::{self, PORT, ROLE, Wanted};
 use super::needs::carries;
-use super::reach::serving;
 use crate::base::{Digest, digest_file, format_duration};
 use crate::load::{Lifeline, Worker};
 
@@ -30,19 +29,19 @@ const LOOK: Duration = Duration::from_millis(400);
 /// How long a pod may find no node.
 const SCHEDULED: Duration = Duration::from_secs(60);
 
-/// The workers of a deployment, every one answering.
+/// The workers of a deployment, every one answering. `serving` is a pod of the deployment.
 ///
 /// # Errors
 /// Why they cannot be had: the image, the node, the rights, the binary.
 pub(super) async fn workers(
     cluster: &Cluster,
     live: Live<'_>,
-    url: &str,
+    serving: &Value,
     ledger: &dyn Ledger,
 ) -> Result<Vec<Worker>, TargetError> {
     let load = &live.plan.load;
     let carried = if carries(load) { Some(Carried::find(load.binary.clone()).await?) } else { None };
-    let host = Host::find(cluster, live, url).await?;
+    let host = Host::find(live, serving);
     let wanted = Wanted {
         plan: live.plan,
         deployment: live.deployment,
@@ -132,21 +131,20 @@ struct Host {
 }
 
 impl Host {
-    async fn find(cluster: &Cluster, live: Live<'_>, url: &str) -> Result<Self, TargetError> {
+    fn find(live: Live<'_>, serving: &Value) -> Self {
         let load = &live.plan.load;
         if let Some(image) = load.image.as_ref().or(load.carrier.as_ref()) {
-            return Ok(Self { image: image.clone(), pull_secrets: load.image_pull_secrets.clone() });
+            return Self { image: image.clone(), pull_secrets: load.image_pull_secrets.clone() };
         }
         // The deployment's own: the nodes have it, or know how to get it.
-        let pod = serving(cluster, url).await?.pod;
-        let image = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let secrets = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array);
+        let image = serving.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let secrets = serving.pointer("/spec/imagePullSecrets").and_then(Value::as_array);
         let names = secrets.into_iter().flatten().filter_map(|secret| Some(secret.get("name")?.as_str()?.to_owned()));
         let mut pull_secrets = load.image_pull_secrets.clone();
         pull_secrets.extend(names);
         pull_secrets.sort_unstable();
         pull_secrets.dedup();
-        Ok(Self { image, pull_secrets })
+        Self { image, pull_secrets }
     }
 }
 

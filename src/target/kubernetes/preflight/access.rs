@@ -19,7 +19,7 @@ use super::scene::Scene;
 const AT_ONCE: usize = 8;
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
-    let wanted = for_deployment(&scene.objects, &scene.settings, scene.live.plan.policy.reaper);
+    let wanted = for_deployment(scene.live.plan, scene.live.deployment, &scene.objects, &scene.settings);
     let denied = denied(&scene.cluster, &wanted, Some(scene.cluster.namespace())).await?;
     let mut findings = vec![if denied.is_empty() {
         let count = wanted.each().count();

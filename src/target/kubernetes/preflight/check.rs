@@ -1,7 +1,6 @@
 //! What a check is, and how the findings of all of them become one answer.
 
 use super::super::super::contract::{BoxFuture, Live, TargetError};
-use super::super::client::Cluster;
 use super::super::fault::Place;
 use super::scene::Scene;
 use super::table::CHECKS;
@@ -11,8 +10,11 @@ pub(super) struct Check {
     /// A word for it.
     pub(super) name: &'static str,
     /// Looks. Changes nothing.
-    pub(super) run: for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, Result<Vec<Finding>, TargetError>>,
+    pub(super) run: for<'a> fn(&'a Scene<'a>) -> Looking<'a>,
 }
+
+/// A check at its work.
+pub(super) type Looking<'a> = BoxFuture<'a, Result<Vec<Finding>, TargetError>>;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +63,7 @@ pub(in super::super) async fn preflight(live: Live<'_>) -> Result<Vec<String>, T
                 .push(Finding::Problem(TargetError { message: format!("{}: {}", check.name, error.message), ..error })),
         }
     }
-    answer(&scene.cluster, live.deployment.name.as_str(), findings)
-}
-
-fn answer(cluster: &Cluster, deployment: &str, findings: Vec<Finding>) -> Result<Vec<String>, TargetError> {
-    sum_up(&cluster.place, deployment, findings)
+    sum_up(&scene.cluster.place, live.deployment.name.as_str(), findings)
 }
 
 /// One answer out of many.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::quantity::quantity;
+use super::super::quantity::quantity;
 use super::scene::title;
 
 /// Pods of one shape.

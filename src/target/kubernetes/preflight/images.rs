@@ -23,7 +23,7 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
     if let Some(image) = scene.settings.model_cache.as_ref().and_then(|cache| cache.image.clone()) {
         named.images.insert(image);
     }
-    named.images.extend(scene.settings.reaper_image.clone().filter(|_| scene.live.plan.policy.reaper));
+    named.images.extend(scene.live.plan.load.image.clone());
     let nodes = scene.nodes.found().map_or(&[][..], Vec::as_slice);
     let architectures = architectures(nodes);
     let pull_secrets =

@@ -9,8 +9,7 @@
 //! | `scene` | the deployment and its cluster, as the checks see them |
 //! | `table` | the checks |
 //! | `demand` | pods, and what they ask of nodes and quotas, counted from objects: pure |
-//! | `quantity` | `1500m`, `2Gi`: pure |
-//! | `references` | what objects refer to by name: pure |
+//! | `mentions` | what objects refer to by name: pure |
 //! | `difference` | how two objects differ, in lines: pure |
 
 mod access;
@@ -24,7 +23,6 @@ mod kinds;
 mod mentions;
 mod namespace;
 mod nodes;
-mod quantity;
 mod quota;
 mod references;
 mod scene;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Node;
 
 use super::super::super::contract::TargetError;
+use super::super::quantity::parse;
 use super::check::Finding;
 use super::demand::{Demand, PodDemand, is_device};
-use super::quantity::parse;
 use super::scene::{Answer, Scene};
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {

@@ -5,9 +5,9 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::super::super::contract::TargetError;
+use super::super::quantity::parse;
 use super::check::Finding;
 use super::demand::Demand;
-use super::quantity::parse;
 use super::scene::{Answer, Scene};
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {

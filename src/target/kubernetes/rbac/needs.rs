@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::super::load::permissions;
 use super::super::settings::Settings;
+use crate::plan::{Deployment, Plan};
 
 /// API group (empty: core) and resource, with a part of it after a slash, such as `pods/log`.
 type Of = (String, String);
@@ -52,7 +54,12 @@ pub(in super::super) fn rules_json(rules: &Rules) -> Vec<Value> {
 
 /// What one deployment needs in its namespace. `objects` are what will be applied; none: something that runs already is
 /// only measured.
-pub(in super::super) fn for_deployment(objects: &[Value], settings: &Settings, reaper: bool) -> Rules {
+pub(in super::super) fn for_deployment(
+    plan: &Plan,
+    deployment: &Deployment,
+    objects: &[Value],
+    settings: &Settings,
+) -> Rules {
     let mut rules = Rules::default();
     // Waiting, judging, collecting.
     for resource in ["pods", "services", "events", "persistentvolumeclaims"] {
@@ -67,12 +74,11 @@ pub(in super::super) fn for_deployment(objects: &[Value], settings: &Settings, r
     rules.add("", "serviceaccounts", &["get"]);
     rules.add("", "resourcequotas", &["list"]);
     rules.add("", "secrets", &["get"]);
-    // Questions to what serves, and fetching results. Newer servers ask for `create` as well.
+    // Questions to what serves. Newer servers ask for `create` as well.
     rules.add("", "pods/portforward", &["get", "create"]);
-    // The load Job, and carrying the binary into it.
-    rules.add("batch", "jobs", OWN);
-    rules.add("", "services", OWN);
-    rules.add("", "pods/exec", &["get", "create"]);
+    for right in permissions(plan, deployment) {
+        rules.add(right.group, right.resource, right.verbs);
+    }
     // Leases of run and pool.
     rules.add("coordination.k8s.io", "leases", &["get", "list", "create", "update", "delete"]);
     for object in objects {
@@ -89,8 +95,9 @@ pub(in super::super) fn for_deployment(objects: &[Value], settings: &Settings, r
     }
     if settings.model_cache.is_some() {
         rules.add("", "persistentvolumeclaims", &["create"]);
+        rules.add("batch", "jobs", OWN);
     }
-    if reaper {
+    if plan.policy.reaper {
         rules.add("", "serviceaccounts", &["get", "list", "create", "delete"]);
         rules.add("rbac.authorization.k8s.io", "roles", &["get", "list", "create", "delete"]);
         rules.add("rbac.authorization.k8s.io", "rolebindings", &["get", "list", "create", "delete"]);
@@ -161,7 +168,10 @@ fn plural(kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::target::fixtures;
 
     fn has(rules: &Rules, group: &str, resource: &str, verb: &str) -> bool {
         rules.each().any(|right| right == (group, resource, verb))
@@ -173,7 +183,8 @@ mod tests {
             json!({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment"}),
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}),
         ];
-        let rules = for_deployment(&objects, &Settings::default(), false);
+        let deployment = fixtures::deployment(json!({}));
+        let rules = for_deployment(&fixtures::plan(Path::new("/p")), &deployment, &objects, &Settings::default());
         assert!(has(&rules, "nvidia.com", "dynamographdeployments", "create"));
         assert!(has(&rules, "nvidia.com", "dynamocomponentdeployments", "list"));
         assert!(!has(&rules, "nvidia.com", "dynamocomponentdeployments", "delete"));
@@ -187,7 +198,9 @@ mod tests {
     fn what_a_reaper_may_do_its_maker_may_do_too() {
         let objects = [json!({"apiVersion": "apps/v1", "kind": "Deployment"})];
         let settings = Settings::default();
-        let mine = for_deployment(&objects, &settings, true);
+        let mut plan = fixtures::plan(Path::new("/p"));
+        plan.policy.reaper = true;
+        let mine = for_deployment(&plan, &fixtures::deployment(json!({})), &objects, &settings);
         for (group, resource, verb) in for_reaper(&objects, &settings).each() {
             assert!(has(&mine, group, resource, verb), "{group} {resource} {verb}");
         }

@@ -26,7 +26,7 @@ pub fn rbac(plan: &Plan) -> Option<String> {
         let (Ok(settings), Ok(at)) = (Settings::of(deployment), whereabouts(deployment)) else { continue };
         let objects = objects_of(plan, deployment).unwrap_or_default();
         let wanted = namespaces.entry(at.namespace.unwrap_or_else(|| "default".to_owned())).or_default();
-        wanted.rules.join(for_deployment(&objects, &settings, plan.policy.reaper));
+        wanted.rules.join(for_deployment(plan, deployment, &objects, &settings));
         wanted.create_namespace |= settings.create_namespace;
     }
     if namespaces.is_empty() {

@@ -42,10 +42,10 @@ pub(in super::super) async fn login_of(registry: &str) -> Result<Option<Login>, 
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         let config: Value =
             serde_json::from_str(&text).map_err(|error| format!("{} is no JSON: {error}", path.display()))?;
-        if let Some(helper) = helper_of(&config, registry) {
-            if let Some(login) = ask_helper(&helper, registry).await? {
-                return Ok(Some(login));
-            }
+        if let Some(helper) = helper_of(&config, registry)
+            && let Some(login) = ask_helper(&helper, registry).await?
+        {
+            return Ok(Some(login));
         }
         if let Some(login) = login_in(&config, registry) {
             return Ok(Some(login));

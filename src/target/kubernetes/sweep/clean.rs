@@ -29,8 +29,10 @@ pub struct Swept {
     pub gone: Vec<String>,
     /// What is still there, and why.
     pub stays: Vec<String>,
-    /// Worth knowing: kinds that we may not list, a namespace that stays.
+    /// Worth knowing: a namespace that stays.
     pub notes: Vec<String>,
+    /// Kinds that we may not list, so that nobody looked at them.
+    pub hidden: Vec<String>,
 }
 
 impl Swept {
@@ -62,9 +64,7 @@ pub(in super::super) async fn clean_run(
     let mut refused: Vec<String> = Vec::new();
     loop {
         let Search { found, hidden } = find(cluster, &kinds, &selector).await?;
-        if swept.notes.is_empty() && !hidden.is_empty() {
-            swept.notes.push(format!("not looked at, no access: {}", hidden.join(", ")));
-        }
+        swept.hidden = hidden;
         let spared = |found: &Found| spare.is_some() && found.role.as_deref() == spare;
         let (leases, found): (Vec<_>, Vec<_>) = found.into_iter().filter(|found| !spared(found)).partition(is_lease);
         known.extend(

@@ -21,7 +21,6 @@ use super::super::resource::Resource;
 use super::super::settings::Settings;
 use super::clean::{Swept, clean_run};
 use crate::base::{Clock, SystemClock, format_duration};
-use crate::plan::Plan;
 
 /// Value of [`ROLE`] on everything of it.
 const REAPER: &str = "reaper";
@@ -41,11 +40,6 @@ pub struct Reaping {
     pub after: Duration,
 }
 
-/// Image of the reaper of this plan, if there is any.
-pub(in super::super) fn image(_plan: &Plan, settings: &Settings) -> Option<String> {
-    settings.reaper_image.clone()
-}
-
 /// Starts the reaper, if the plan asks for one and it is not there yet.
 ///
 /// # Errors
@@ -55,7 +49,7 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
         return Ok(());
     }
     let settings = Settings::of(live.deployment)?;
-    let Some(image) = image(live.plan, &settings) else { return Err(no_image()) };
+    let Some(image) = &live.plan.load.image else { return Err(no_image()) };
     let name = run_lease_name(live.run);
     let lease = cluster.call("reading the run's Lease", leases(cluster).get(&name)).await?;
     let owner = json!([{
@@ -66,7 +60,7 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
     for deployment in live.plan.deployments.values().filter(|deployment| deployment.target.kind == "kubernetes") {
         objects.extend(objects_of(live.plan, deployment)?);
     }
-    for object in manifests(live, &settings, &image, &owner, &objects) {
+    for object in manifests(live, &settings, image, &owner, &objects) {
         create(cluster, &object).await?;
     }
     Ok(())
@@ -76,10 +70,8 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
 pub(in super::super) fn no_image() -> TargetError {
     TargetError {
         help: Some(
-            "make one with `dynbench image --push REF` and set `reaper-image` of [target], or take `policy.reaper` out"
-                .to_owned(),
+            "make one with `dynbench image --push REF` and set `load.image`, or take `policy.reaper` out".to_owned(),
         ),
-        key: Some("reaper-image".to_owned()),
         ..TargetError::new("`policy.reaper` needs an image with dynbench in it, and the plan names none")
     }
 }
