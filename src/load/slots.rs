@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::{Exchanged, RawBody, Route, blank, exchange};
 use super::flag::Flag;
-use super::health::{ThreadHealth, thread_cpu_seconds, watch_loop};
+use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
 use super::level::{EndedBy, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) spill: Option<mpsc::Sender<Kept>>,
     /// Time zero of all stamps.
     pub(super) origin: Instant,
+    /// Nothing is sent before it, where several generators begin together.
+    pub(super) start: Option<tokio::time::Instant>,
     /// All threads have opened their connections.
     pub(super) go: Barrier,
     /// The first measured request is about to be sent.
@@ -125,7 +127,13 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
         // A thread that never comes is no reason to wait for ever.
         () = shared.abort.raised() => {}
     }
-    let cpu = thread_cpu_seconds();
+    if let Some(start) = shared.start {
+        tokio::select! {
+            () = tokio::time::sleep_until(start) => {}
+            () = shared.abort.raised() => {}
+        }
+    }
+    let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
     let mut tasks = JoinSet::new();
     for ((slot, fill), connection) in slots.into_iter().zip(connections) {
         let slot = Slot { shared: Arc::clone(&shared), slot, connection, failures: 0, report: ThreadReport::default() };
@@ -149,7 +157,11 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
         () = all => {}
         () = watch_loop(&mut lateness) => {}
     }
-    report.health = ThreadHealth { lateness_ms: lateness, cpu_seconds: thread_cpu_seconds() - cpu };
+    report.health = ThreadHealth {
+        lateness_ms: lateness,
+        cpu_seconds: thread_cpu_seconds() - cpu,
+        wait_seconds: thread_wait_seconds() - waited,
+    };
     report
 }
 

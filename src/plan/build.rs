@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::model::{Comparison, Custom, Exports, Hook, Hooks, Model, Policy, Request, Validity, Values, Workload};
+use super::model::{
+    Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
+};
 use crate::base::{Name, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
@@ -118,6 +121,7 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         max_error_share: fields.number("max-error-share")?,
         counters: fields.flag("counters")?,
         send_lag_ms: fields.number("send-lag-ms")?,
+        require_steady: fields.flag("require-steady")?,
     })
 }
 
@@ -130,7 +134,33 @@ pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {
         incarnation: fields.choice("incarnation")?,
         ready_deadline: fields.duration("ready-deadline")?,
         teardown_deadline: fields.duration("teardown-deadline")?,
+        reaper: fields.flag("reaper")?,
+        expires_after: fields.duration("expires-after")?,
         max_duration: fields.duration("max-duration"),
+    })
+}
+
+pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
+    let resources = fields.table("resources")?;
+    Some(LoadSource {
+        from: fields.choice("from")?,
+        image: fields.text("image"),
+        carrier: fields.text("carrier"),
+        binary: fields.path("binary"),
+        workers: fields.whole("workers")?,
+        cpu: resources.text("cpu")?,
+        memory: resources.text("memory")?,
+        node_selector: fields.table("node-selector").map(|labels| labels.0.clone()).unwrap_or_default(),
+        tolerations: fields.0.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default(),
+        affinity: fields.0.get("affinity").cloned(),
+        priority_class: fields.text("priority-class"),
+        hold: fields.duration("hold")?,
+        service_account: fields.text("service-account"),
+        image_pull_secrets: fields.texts("image-pull-secrets")?,
+        env: fields
+            .0
+            .get("env")
+            .map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
     })
 }
 
@@ -149,8 +179,14 @@ pub(super) fn hooks(fields: Fields<'_>, values: &Values) -> Hooks {
     }
 }
 
+pub(super) fn engine(fields: Fields<'_>) -> Option<Engine> {
+    let env = fields.0.get("env")?.as_object()?.iter();
+    let env = env.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
+    Some(Engine { args: fields.texts("args")?, env })
+}
+
 pub(super) fn exports(fields: Fields<'_>) -> Option<Exports> {
-    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")? })
+    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")?, aiperf: fields.flag("aiperf")? })
 }
 
 pub(super) fn comparison(fields: Fields<'_>) -> Option<Comparison> {

@@ -22,6 +22,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// What is served.
     pub model: Model,
+    /// What every engine of the plan gets.
+    #[serde(default)]
+    pub engine: Engine,
     /// Traffic, by name, in the order of the file.
     pub workloads: IndexMap<Name, Workload>,
     /// What is compared, by name, in the order of the file.
@@ -34,6 +37,9 @@ pub struct Plan {
     pub validity: Validity,
     /// How the run behaves when something goes wrong.
     pub policy: Policy,
+    /// Where load comes from.
+    #[serde(default)]
+    pub load: LoadSource,
     /// Commands of the user at fixed moments.
     pub hooks: Hooks,
     /// Files written per point.
@@ -51,6 +57,15 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// Where `id` stands in the plan.
     pub span: Option<Span>,
+}
+
+/// `[engine]`: arguments and environment that templates of every deployment give to their engine, before its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: IndexMap<String, String>,
 }
 
 /// `[workload]` (named `default`) or `[workloads.NAME]`
@@ -226,6 +241,8 @@ pub struct Validity {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether a point that never becomes steady is invalid.
+    pub require_steady: bool,
 }
 
 /// `[policy]`
@@ -245,6 +262,12 @@ pub struct Policy {
     pub ready_deadline: Duration,
     /// Until a deployment must be gone.
     pub teardown_deadline: Duration,
+    /// Whether a Job in the cluster ends what the run leaves behind.
+    #[serde(default)]
+    pub reaper: bool,
+    /// How long that Job waits for a sign of life.
+    #[serde(default)]
+    pub expires_after: Duration,
     /// The whole run stops starting steps after this time.
     pub max_duration: Option<Duration>,
 }
@@ -283,6 +306,84 @@ pub enum IncarnationPolicy {
     Any,
 }
 
+/// `[load]`: who sends load to Kubernetes deployments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoadSource {
+    /// A Job beside them, or this process.
+    pub from: LoadFrom,
+    /// The Job's image, with this program in it.
+    pub image: Option<String>,
+    /// Without one: an image with a shell that the binary is carried into; `None`: the deployment's own.
+    pub carrier: Option<String>,
+    /// The binary that is carried; `None`: this program's own.
+    pub binary: Option<PathBuf>,
+    /// Pods that share the load.
+    pub workers: u32,
+    /// Processors that each asks for, as Kubernetes writes them.
+    pub cpu: String,
+    /// Memory that each asks for and is limited to.
+    pub memory: String,
+    /// Labels of nodes that may run them.
+    pub node_selector: Map<String, Value>,
+    /// Kubernetes' own objects.
+    pub tolerations: Vec<Value>,
+    /// Kubernetes' own object; `None`: away from the pods under test, if possible.
+    pub affinity: Option<Value>,
+    /// Priority class.
+    pub priority_class: Option<String>,
+    /// How long a result is held that nobody fetches.
+    pub hold: Duration,
+    /// Service account.
+    pub service_account: Option<String>,
+    /// Secrets by which the image is pulled.
+    pub image_pull_secrets: Vec<String>,
+    /// Variables by name, out of Secrets.
+    pub env: IndexMap<String, SecretKey>,
+}
+
+impl Default for LoadSource {
+    /// What a plan without `[load]` means.
+    fn default() -> Self {
+        Self {
+            from: LoadFrom::Cluster,
+            image: None,
+            carrier: None,
+            binary: None,
+            workers: 1,
+            cpu: "1".to_owned(),
+            memory: "1Gi".to_owned(),
+            node_selector: Map::new(),
+            tolerations: Vec::new(),
+            affinity: None,
+            priority_class: None,
+            hold: Duration::from_secs(12 * 3600),
+            service_account: None,
+            image_pull_secrets: Vec::new(),
+            env: IndexMap::new(),
+        }
+    }
+}
+
+/// `load.from`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadFrom {
+    /// A Job in the cluster.
+    Cluster,
+    /// This process.
+    Here,
+}
+
+/// A key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretKey {
+    /// The Secret's name.
+    pub secret: String,
+    /// The key.
+    pub key: String,
+}
+
 /// `[hooks]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hooks {
@@ -314,6 +415,9 @@ pub struct Exports {
     pub raw: bool,
     /// GenAI-Perf's four files.
     pub genai_perf: bool,
+    /// AIPerf's three files.
+    #[serde(default)]
+    pub aiperf: bool,
 }
 
 /// `[compare]`

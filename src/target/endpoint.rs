@@ -225,11 +225,11 @@ impl TargetKind for Existing {
         format!("measure what runs at {url}; nothing is started")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "url"
     }
 }

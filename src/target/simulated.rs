@@ -251,11 +251,11 @@ impl TargetKind for Simulated {
         format!("start the embedded engine, {engine} (simulated)")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         true
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "loopback"
     }
 }

@@ -49,6 +49,8 @@ send-lag-ms = 10000.0
 /// A folder in which the binary works.
 pub(crate) struct World {
     dir: TempDir,
+    variables: BTreeMap<String, String>,
+    patience: Duration,
 }
 
 /// What a command said, and how it ended.
@@ -62,9 +64,25 @@ pub(crate) struct Ran {
 impl World {
     /// With this plan in `plan.toml`.
     pub(crate) fn new(plan: &str) -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let world = Self { dir: tempfile::tempdir().unwrap(), variables: BTreeMap::new(), patience: PATIENCE };
         world.write(PLAN, plan);
         world
+    }
+
+    /// With one more variable in the environment, which is empty but for a few.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same, for every command from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// For commands that may take longer.
+    pub(crate) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
@@ -100,6 +118,7 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
             .env("NO_COLOR", "1")
+            .envs(&self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -108,7 +127,8 @@ impl World {
 
     /// Starts a command and leaves it running.
     pub(crate) fn start(&self, args: &[&str]) -> Started {
-        Started { child: self.command(env!("CARGO_BIN_EXE_dynbench"), args).spawn().unwrap() }
+        let child = self.command(env!("CARGO_BIN_EXE_dynbench"), args).spawn().unwrap();
+        Started { child, patience: self.patience }
     }
 
     /// Runs a command to its end.
@@ -125,7 +145,8 @@ impl World {
 
     /// What another program says that ends well; `None`: it is not there, or may not.
     pub(crate) fn other(&self, program: &str, args: &[&str]) -> Option<String> {
-        let ran = Started { child: self.command(program, args).spawn().ok()? }.end(args);
+        let child = self.command(program, args).spawn().ok()?;
+        let ran = Started { child, patience: self.patience }.end(args);
         (ran.code == 0).then_some(ran.stdout)
     }
 
@@ -151,6 +172,7 @@ impl World {
 /// A command that runs. It is ended with the value.
 pub(crate) struct Started {
     child: Child,
+    patience: Duration,
 }
 
 impl Started {
@@ -161,6 +183,12 @@ impl Started {
         let found = lines.find(|line| line.contains(word)).unwrap_or_else(|| panic!("it never said `{word}`"));
         thread::spawn(move || lines.for_each(drop));
         found
+    }
+
+    /// Kills it where it cannot say anything to anybody.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for its end.
@@ -179,7 +207,7 @@ impl Started {
         reader(self.child.stderr.take().unwrap(), &to, false);
         let mut said = BTreeMap::new();
         while said.len() < 2 {
-            let Ok((out, text)) = from.recv_timeout(PATIENCE) else {
+            let Ok((out, text)) = from.recv_timeout(self.patience) else {
                 let _ = self.child.kill();
                 panic!("{args:?} hangs");
             };

@@ -113,11 +113,11 @@ impl TargetKind for Process {
         format!("start on this machine: {programs}")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "loopback"
     }
 }
