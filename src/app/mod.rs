@@ -1,6 +1,7 @@
 //! What a user can ask for, without a terminal: check, plan, apply, report, explain, clean up. Prints nothing.
 
 mod apply;
+mod beside;
 mod catalog;
 mod check;
 mod cleanup;
@@ -18,6 +19,7 @@ mod simulate;
 mod worker;
 mod written;
 
+pub use crate::render::GraphVersion;
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
 pub use catalog::catalog;
 pub use check::{Overrides, check, schema, usable};

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::apply::RESULTS;
+use super::beside::{Beside, nothing_of_our_own};
 use super::error::AppError;
 use crate::plan::Plan;
 use crate::report::plots::{CustomPlot, Drawn, Group, PLOTS, Picture, Scale};
-use crate::report::{RunResults, read_info, summary_text, write_run_results, write_summary};
-use crate::run::{RunLayout, find_run, frozen_of, read_state};
+use crate::report::{RunResults, is_foreign, read_info, summary_text, write_run_results, write_summary};
+use crate::run::{RunError, RunLayout, find_run, frozen_of, read_state};
 use crate::steps;
 
 /// What to write, and where.
@@ -19,6 +20,8 @@ pub struct ReportOptions {
     pub plots: Vec<String>,
     /// Plots of the command line: `x=METRIC,y=METRIC[,statistic=...][,scale=...][,title=...]`.
     pub draw: Vec<String>,
+    /// Results to be drawn beside the run's: `NAME=PATH` of another run, or of another tool.
+    pub with: Vec<String>,
     /// Folder to write to instead of the run's own.
     pub out: Option<PathBuf>,
 }
@@ -50,18 +53,50 @@ pub struct Reported {
 /// # Errors
 /// When there is no such run or plot, its data cannot be read, or a file cannot be written.
 pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
-    let run = find_run(Path::new(RESULTS), None, &options.run)?;
-    let layout = RunLayout::new(&run);
-    let state = read_state(&layout)?;
-    let (plan, frozen_steps) = frozen_of(&run)?;
-    let results = read(&run, &plan, &state.reports(&frozen_steps), state.run())?;
-    let dir = options.out.clone().unwrap_or_else(|| run.clone());
-    crate::base::create_dir(&dir)?;
-    let (drawn, pictures_dir) = (custom_plots(options, &plan)?, dir.join("plots"));
+    let (mut results, own_plots, run) = match find_run(Path::new(RESULTS), None, &options.run) {
+        Ok(run) => {
+            let layout = RunLayout::new(&run);
+            let state = read_state(&layout)?;
+            let (plan, frozen_steps) = frozen_of(&run)?;
+            let results = read(&run, &plan, &state.reports(&frozen_steps), state.run())?;
+            (results, steps::plot_settings(&plan), Some(run))
+        }
+        Err(RunError::NotARun { .. }) if is_foreign(Path::new(&options.run)) => {
+            (nothing_of_our_own(Path::new(&options.run)), Vec::new(), None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut beside = Vec::new();
+    if run.is_none() {
+        beside.push(Beside::parse(&options.run)?);
+    }
+    for text in &options.with {
+        beside.push(Beside::parse(text)?);
+    }
+    let dir = match (&options.out, run) {
+        (Some(out), _) => out.clone(),
+        (None, Some(run)) if beside.is_empty() => run,
+        // A run's own folder holds what that run measured, and nothing else.
+        (None, _) => {
+            return Err(AppError::Usage {
+                message: "results of others need a folder of their own".to_owned(),
+                help: Some("name one: `--out DIR`".to_owned()),
+            });
+        }
+    };
+    let drawn = custom_plots(options, own_plots)?;
     let pictures = pictures(options, &drawn)?;
+    crate::base::create_dir(&dir)?;
+    for other in &beside {
+        other.add_to(&mut results, &dir)?;
+    }
+    if let Some(first) = results.points.first().filter(|_| results.info.model.is_empty()) {
+        results.info.model.clone_from(&first.summary.meta.model);
+        results.info.started = first.summary.meta.origin;
+    }
     write_run_results(&dir, &results)?;
     write_summary(&dir, &results)?;
-    let drawings = steps::draw(&results, &pictures, &pictures_dir)?.into_iter().map(|drawn| match drawn {
+    let drawings = steps::draw(&results, &pictures, &dir.join("plots"))?.into_iter().map(|drawn| match drawn {
         Drawn::Files { id, files } => (id, Drawing::Files(files.to_vec())),
         Drawn::LeftOut { id, why } => (id, Drawing::LeftOut(why.to_string())),
     });
@@ -82,8 +117,8 @@ fn read(run: &Path, plan: &Plan, states: &[crate::run::StepReport], id: &str) ->
 }
 
 /// The plan's own plots (unless built-in ones were chosen) and those of the command line.
-fn custom_plots(options: &ReportOptions, plan: &Plan) -> Result<Vec<CustomPlot>, AppError> {
-    let mut plots = if options.plots.is_empty() { steps::plot_settings(plan) } else { Vec::new() };
+fn custom_plots(options: &ReportOptions, of_plan: Vec<CustomPlot>) -> Result<Vec<CustomPlot>, AppError> {
+    let mut plots = if options.plots.is_empty() { of_plan } else { Vec::new() };
     for (number, spec) in options.draw.iter().enumerate() {
         plots.push(parse(spec, number)?);
     }

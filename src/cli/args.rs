@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app;
+
 /// Benchmarks LLM serving deployments from one plan file, and goes on after any failure.
 ///
 /// One TOML plan declares deployments (simulated, local processes, URLs, Kubernetes manifests), the traffic and the
@@ -153,6 +155,26 @@ pub(super) struct Render {
     /// The folder to write to
     #[arg(long, short, value_name = "DIR")]
     pub(super) out: PathBuf,
+    /// The version of DynamoGraphDeployment to write; in a run the cluster says which it serves
+    #[arg(long, value_enum, default_value_t = ApiVersion::V1beta1)]
+    pub(super) api_version: ApiVersion,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ApiVersion {
+    /// Dynamo 1.2 and later
+    V1beta1,
+    /// Dynamo 0.4 and later
+    V1alpha1,
+}
+
+impl From<ApiVersion> for app::GraphVersion {
+    fn from(version: ApiVersion) -> Self {
+        match version {
+            ApiVersion::V1beta1 => Self::V1beta1,
+            ApiVersion::V1alpha1 => Self::V1alpha1,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -226,8 +248,12 @@ pub(super) struct Report {
     /// A plot of your own: `x=METRIC,y=METRIC[,statistic=p50][,scale=log-x][,title=...]`; repeatable
     #[arg(long = "draw", value_name = "SPEC")]
     pub(super) draw: Vec<String>,
+    /// Draw these results beside the run's: another run, or what AIPerf, GenAI-Perf or vLLM's bench wrote (one result or
+    /// the folder of a sweep); repeatable, needs --out. RUN may be such a folder as well
+    #[arg(long, value_name = "[NAME=]PATH[,gpus=N]")]
+    pub(super) with: Vec<String>,
     /// Write to this folder instead of the run's own
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Print all numbers as JSON on stdout
     #[arg(long)]

@@ -132,7 +132,7 @@ pub(super) fn cost(preview: &Preview) -> String {
 
 pub(super) fn render(arguments: &Render) -> Result<ExitCode, AppError> {
     let (_, plan) = checked(&arguments.file)?;
-    for file in app::render(&plan, &arguments.out)? {
+    for file in app::render(&plan, &arguments.out, arguments.api_version.into())? {
         print::out(&format!("{}\n", file.display()));
     }
     Ok(ExitCode::DONE)

@@ -13,6 +13,7 @@ pub(super) fn report(arguments: &Report) -> Result<ExitCode, AppError> {
         run: arguments.run.clone(),
         plots: arguments.plots.clone(),
         draw: arguments.draw.clone(),
+        with: arguments.with.clone(),
         out: arguments.out.clone(),
     };
     let reported = app::report(&options)?;

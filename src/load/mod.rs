@@ -12,10 +12,12 @@
 //! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
 //! | `worker` | all of this as orders, done here or by this program in a pod |
 //! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
+//! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
 //! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
 
 mod calibrate;
+mod ceiling;
 mod chunk;
 mod client;
 mod closed;
@@ -28,6 +30,7 @@ mod flag;
 mod health;
 mod lengths;
 mod level;
+mod loopback;
 mod metrics;
 mod probe;
 mod prompt;
@@ -43,6 +46,7 @@ mod words;
 mod worker;
 
 pub use calibrate::{calibrate, template_overhead};
+pub use ceiling::{ceiling, ceiling_of};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
 pub use client::Answer;
 pub use closed::{WarmUp, run_closed, warm_up};

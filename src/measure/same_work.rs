@@ -47,7 +47,10 @@ pub fn different_work(a: &PointSummary, b: &PointSummary) -> Vec<String> {
     if a.meta.simulated != b.meta.simulated {
         reasons.push("one of them is simulated".to_owned());
     }
-    if a.meta.transport != b.meta.transport {
+    if a.meta.measured_by != b.meta.measured_by {
+        let tool = |point: &PointSummary| point.meta.measured_by.clone().unwrap_or_else(|| "dynbench".to_owned());
+        reasons.push(format!("they were measured by different tools: {} and {}", tool(a), tool(b)));
+    } else if a.meta.transport != b.meta.transport {
         reasons.push(format!("they were reached in different ways: {} and {}", a.meta.transport, b.meta.transport));
     }
     if a.meta.api != b.meta.api {

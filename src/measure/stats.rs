@@ -1,11 +1,11 @@
 //! Statistics of a sample: moments and percentiles, and the size below which a percentile is not printed.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The percentiles that are kept of every sample, as GenAI-Perf and AIPerf write them.
 pub const PERCENTILES: [u8; 9] = [1, 5, 10, 25, 50, 75, 90, 95, 99];
 
-/// A sample in a few numbers, in the metric's unit.
+/// A sample in a few numbers, in the metric's unit. What a foreign file did not tell is NaN, and `null` in files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
@@ -14,13 +14,25 @@ pub struct Distribution {
     /// Arithmetic mean.
     pub mean: f64,
     /// Population standard deviation, as numpy's default.
+    #[serde(deserialize_with = "number_or_unknown")]
     pub std: f64,
     /// Smallest value.
+    #[serde(deserialize_with = "number_or_unknown")]
     pub min: f64,
     /// Largest value.
+    #[serde(deserialize_with = "number_or_unknown")]
     pub max: f64,
     /// One value for each of [`PERCENTILES`], by linear interpolation.
+    #[serde(deserialize_with = "numbers_or_unknown")]
     pub percentiles: [f64; 9],
+}
+
+fn number_or_unknown<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Option::deserialize(from).map(|number| number.unwrap_or(f64::NAN))
+}
+
+fn numbers_or_unknown<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 9], D::Error> {
+    <[Option<f64>; 9]>::deserialize(from).map(|numbers| numbers.map(|number| number.unwrap_or(f64::NAN)))
 }
 
 impl Distribution {
@@ -43,7 +55,7 @@ impl Distribution {
 
     /// The value of one of [`PERCENTILES`], whatever the sample's size; `None` for another percentile.
     pub fn percentile(&self, p: u8) -> Option<f64> {
-        PERCENTILES.iter().position(|known| *known == p).map(|place| self.percentiles[place])
+        PERCENTILES.iter().position(|known| *known == p).map(|place| self.percentiles[place]).filter(|v| !v.is_nan())
     }
 
     /// The same, but only from [`smallest_sample`] requests on: what may be printed and drawn.
@@ -53,14 +65,20 @@ impl Distribution {
 
     /// A statistic by its name: `mean`, `std`, `min`, `max`, `p50`, ...; percentiles only when they may be printed.
     pub fn statistic(&self, name: &str) -> Option<f64> {
-        match name {
+        let found = match name {
             "mean" => Some(self.mean),
             "std" => Some(self.std),
             "min" => Some(self.min),
             "max" => Some(self.max),
             _ => self.trusted_percentile(name.strip_prefix('p')?.parse().ok()?),
-        }
+        };
+        found.filter(|value| !value.is_nan())
     }
+}
+
+/// Arithmetic mean of at least one value.
+pub(super) fn mean_of(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Percentile of a sorted sample by linear interpolation between closest ranks (numpy's default, `linear`).

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::model::{
-    Comparison, Custom, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
+    Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
 };
 use crate::base::{Name, Span, parse_duration};
 
@@ -121,6 +121,7 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         max_error_share: fields.number("max-error-share")?,
         counters: fields.flag("counters")?,
         send_lag_ms: fields.number("send-lag-ms")?,
+        require_steady: fields.flag("require-steady")?,
     })
 }
 
@@ -178,8 +179,14 @@ pub(super) fn hooks(fields: Fields<'_>, values: &Values) -> Hooks {
     }
 }
 
+pub(super) fn engine(fields: Fields<'_>) -> Option<Engine> {
+    let env = fields.0.get("env")?.as_object()?.iter();
+    let env = env.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
+    Some(Engine { args: fields.texts("args")?, env })
+}
+
 pub(super) fn exports(fields: Fields<'_>) -> Option<Exports> {
-    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")? })
+    Some(Exports { raw: fields.flag("raw")?, genai_perf: fields.flag("genai-perf")?, aiperf: fields.flag("aiperf")? })
 }
 
 pub(super) fn comparison(fields: Fields<'_>) -> Option<Comparison> {

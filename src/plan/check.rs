@@ -143,6 +143,7 @@ fn assemble(
         policy: build::policy(section("policy")?)?,
         load: build::load(section("load")?)?,
         hooks: section("hooks").map_or_else(Hooks::default, |fields| build::hooks(fields, values)),
+        engine: build::engine(section("engine")?)?,
         exports: build::exports(section("exports")?)?,
         compare: comparison?,
     })

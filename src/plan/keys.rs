@@ -162,6 +162,7 @@ pub(super) const VALIDITY: &[Key] = &[
         "1.0",
         "p99 of the generator's own delay that is always allowed, milliseconds (else 1 % of the TTFT's median)",
     ),
+    defaulted("require-steady", Shape::Bool, "false", "whether a point that never becomes steady is invalid"),
 ];
 
 /// `[policy]`
@@ -225,6 +226,7 @@ pub(super) const HOOKS: &[Key] = &[
 pub(super) const EXPORTS: &[Key] = &[
     defaulted("raw", Shape::Bool, "true", "whether every answer is kept as it came, in profile_export.json"),
     defaulted("genai-perf", Shape::Bool, "true", "whether GenAI-Perf's four files are written for each level"),
+    defaulted("aiperf", Shape::Bool, "true", "whether AIPerf's three files are written for each level"),
 ];
 
 /// `[load.resources]`
@@ -299,6 +301,12 @@ pub(super) const COMPARE: &[Key] = &[
     ),
 ];
 
+/// `[engine]`
+pub(super) const ENGINE: &[Key] = &[
+    defaulted("args", Shape::List { of: &Shape::Text, min: 0, unique: false }, "[]", "arguments of every engine"),
+    defaulted("env", Shape::Map(&Shape::Text), "{}", "environment variables of every engine"),
+];
+
 /// All of a plan. The sections that the table cannot describe alone (`target`, `deployments`, `matrix`, `plots`,
 /// `objectives`) are checked by their own code and only named here.
 pub(super) const TOP: &[Key] = &[
@@ -306,6 +314,11 @@ pub(super) const TOP: &[Key] = &[
     optional("name", Shape::Name, "names the results' folder; left out: the name of the file"),
     optional("description", Shape::Text, "free words for people"),
     required("model", Shape::Table(MODEL), "what is served; its `id` is the one that the server lists"),
+    optional(
+        "engine",
+        Shape::Table(ENGINE),
+        "what templates give to the engines of all deployments, so that they differ in nothing else",
+    ),
     optional("workload", Shape::Table(WORKLOAD), "the traffic"),
     optional("workloads", Shape::Named(WORKLOAD), "several kinds of traffic, by name, instead of [workload]"),
     optional("target", Shape::Any, "how deployments come to life, unless they say it themselves"),

@@ -37,7 +37,7 @@ pub use estimate::{Estimate, estimate, gpu_hours};
 pub use expand::expand;
 pub use load::{Checked, check_text, load_plan};
 pub use model::{
-    Api, Comparison, Custom, Deployment, Exports, Hook, Hooks, IncarnationPolicy, LoadFrom, LoadSource, Model,
+    Api, Comparison, Custom, Deployment, Engine, Exports, Hook, Hooks, IncarnationPolicy, LoadFrom, LoadSource, Model,
     Objective, OnFailure, Plan, PlotChoice, Policy, Request, SecretKey, TargetChoice, Teardown, Validity, Values,
     Workload,
 };

@@ -22,6 +22,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// What is served.
     pub model: Model,
+    /// What every engine of the plan gets.
+    #[serde(default)]
+    pub engine: Engine,
     /// Traffic, by name, in the order of the file.
     pub workloads: IndexMap<Name, Workload>,
     /// What is compared, by name, in the order of the file.
@@ -54,6 +57,15 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// Where `id` stands in the plan.
     pub span: Option<Span>,
+}
+
+/// `[engine]`: arguments and environment that templates of every deployment give to their engine, before its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: IndexMap<String, String>,
 }
 
 /// `[workload]` (named `default`) or `[workloads.NAME]`
@@ -229,6 +241,8 @@ pub struct Validity {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether a point that never becomes steady is invalid.
+    pub require_steady: bool,
 }
 
 /// `[policy]`
@@ -401,6 +415,9 @@ pub struct Exports {
     pub raw: bool,
     /// GenAI-Perf's four files.
     pub genai_perf: bool,
+    /// AIPerf's three files.
+    #[serde(default)]
+    pub aiperf: bool,
 }
 
 /// `[compare]`

@@ -142,7 +142,13 @@ fn check_gpus(plan: &Plan, catalog: &Catalog, values: &Values, problems: &mut Pr
         .map(|deployment| deployment.name.as_str())
         .collect();
     let Some(first) = unknown.first() else { return };
-    let which = format!("the GPUs of `{}` are not known", unknown.join("`, `"));
+    let why = |name: &&str| {
+        let deployment = plan.deployments.values().find(|deployment| deployment.name.as_str() == *name)?;
+        catalog.target(&deployment.target.kind)?.gpus_unknown(plan, deployment)
+    };
+    let reasons: Vec<_> = unknown.iter().filter_map(why).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+    let which = format!("the GPUs of `{}` are not known{reasons}", unknown.join("`, `"));
     let help = format!("add gpus = N to [deployments.{first}]");
 
     let needy = |id: &str| catalog.plots.iter().any(|row| row.needs_gpus && row.id == id);

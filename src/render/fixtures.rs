@@ -35,6 +35,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
         description: None,
         dir: dir.to_owned(),
         model: Model { id: "Qwen/Qwen3-0.6B".to_owned(), tokenizer: None, span: None },
+        engine: crate::plan::Engine::default(),
         workloads: IndexMap::new(),
         deployments: IndexMap::new(),
         plots: PlotChoice::default(),
@@ -45,6 +46,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
             max_error_share: 0.01,
             counters: true,
             send_lag_ms: 1.0,
+            require_steady: false,
         },
         policy: Policy {
             teardown: Teardown::Always,
@@ -59,7 +61,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
             max_duration: None,
         },
         hooks: Hooks::default(),
-        exports: Exports { raw: true, genai_perf: true },
+        exports: Exports { raw: true, genai_perf: true, aiperf: true },
         load: crate::plan::LoadSource::default(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.03 },
     }

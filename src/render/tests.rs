@@ -56,11 +56,26 @@ fn variables_reach_every_part_of_a_template() {
         "image": "registry/x:1.2.3", "prefill-replicas": 2, "decode_replicas": 3, "decode-gpus-per-replica": 4,
         "engine-args": ["--max-model-len", "4096"], "env": {"A": "yes", "N": 1}, "hf-token-secret": "hf",
         "node-selector": {"gpu": "h100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}],
-        "router-mode": "kv", "shared-memory": "16Gi",
+        "router-mode": "kv", "shared-memory": "16Gi", "nodes": 2, "resources": {"limits": {"memory": "1024Mi"}},
+        "affinity": {"podAntiAffinity": {"x": 1}}, "image-pull-secrets": ["pull"], "service-account": "runner",
+        "model-cache": "models", "labels": {"kueue.x-k8s.io/queue-name": "q"}, "annotations": {"a": "b"},
     });
     let rendered = rendered(json!({"template": "dynamo-vllm-disagg", "vars": vars}));
-    assert_eq!(gpus(&rendered.objects), Some(2.0 + 3.0 * 4.0));
+    assert_eq!(gpus(&rendered.objects), Some(2.0 * (2.0 + 3.0 * 4.0)));
     insta::assert_snapshot!(write_yaml(&rendered.objects));
+}
+
+#[test]
+fn graphs_are_written_in_the_older_version_too() {
+    for template in TEMPLATES.iter().filter(|template| template.file == "dynamo.yaml.j2") {
+        let newest = rendered(json!({"template": template.name, "vars": {"hf-token-secret": "hf", "env": {"A": 1}}}));
+        let older: Vec<_> =
+            newest.objects.iter().map(|object| in_version(object.clone(), GraphVersion::V1alpha1)).collect();
+        assert_eq!(gpus(&older), gpus(&newest.objects), "{}", template.name);
+        if ["dynamo-vllm-disagg-multinode", "dynamo-mocker-agg"].contains(&template.name) {
+            insta::assert_snapshot!(format!("{}-v1alpha1", template.name), write_yaml(&older));
+        }
+    }
 }
 
 #[test]
@@ -155,7 +170,7 @@ fn unknown_and_wrongly_typed_variables_of_built_in_templates_are_refused() {
 
     error: the template `vllm` has no variable `zzz`
      |
-     = help: it has: image, replicas, gpus-per-replica, shared-memory, engine-args, env, hf-token-secret, node-selector, tolerations
+     = help: it has: image, replicas, gpus-per-replica, shared-memory, gpu-resource, engine-args, env, resources, hf-token-secret, model-cache, model-cache-path, node-selector, tolerations, affinity, image-pull-secrets, service-account, labels, annotations
 
     error: `image` must be text, like its default "vllm/vllm-openai:v0.11.0"
     "#);

@@ -8,6 +8,7 @@ mod dataset;
 mod error;
 mod exports;
 mod format;
+mod imports;
 mod info;
 mod rows;
 mod summary;
@@ -17,7 +18,8 @@ mod text;
 
 pub use dataset::{Point, RunResults};
 pub use error::ReportError;
-pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Needs, RawExchange, RawSource, write_exports};
+pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, RawExchange, RawSource, write_exports};
 pub use format::{FILE_VERSION, FileKind, VERSIONS, read_point, read_records, write_point};
+pub use imports::{IMPORTS, Import, Imported, is_foreign, read_foreign};
 pub use info::{DeploymentInfo, RunInfo, StepNote, StepState, read_info, write_run_results};
 pub use summary::{SUMMARY_FILE, summary_text, write_summary};

@@ -9,7 +9,7 @@ use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
 use crate::measure::{Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge};
 use crate::plan::{Api, Plan, Workload};
-use crate::report::{ExportInput, ExportSettings, write_exports, write_point};
+use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point};
 use crate::run::{FailureKind, StepFailure};
 use crate::target::Ready;
 
@@ -40,6 +40,7 @@ pub(super) async fn finish(
         records: run.records,
         health: run.health,
         extra: std::collections::BTreeMap::new(),
+        objectives: bounds(plan),
     };
     let summarize = |data: &PointData| {
         let mut summary = PointSummary::of(data);
@@ -56,14 +57,13 @@ pub(super) async fn finish(
         summary = summarize(&data);
     }
     let dir = cx.attempt_dir.clone();
-    let objectives = bounds(plan);
     let settings = export_settings(around);
-    let wanted = plan.exports.genai_perf;
+    let families = families(plan);
     let keep_raw = plan.exports.raw;
     let spill = spill.map(Path::to_owned);
     let written = tokio::task::spawn_blocking(move || {
         write_point(&dir, &data, &summary)?;
-        if wanted {
+        if !families.is_empty() {
             let raw = spill.as_deref().map(|spill| SpilledResponses {
                 spill,
                 origin: data.meta.origin,
@@ -74,10 +74,11 @@ pub(super) async fn finish(
                 &ExportInput {
                     summary: &summary,
                     records: &data.records,
-                    objectives: &objectives,
+                    objectives: &data.objectives,
                     settings: &settings,
                     raw: raw.as_ref().map(|raw| raw as _),
                 },
+                &families,
             )?;
         }
         Ok::<_, crate::report::ReportError>(summary)
@@ -107,7 +108,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
             Api::Completions => "completions",
         }
         .to_owned(),
-        simulated: here.target.simulated(),
+        simulated: here.target.simulated(deployment),
         transport: around.transport.to_owned(),
         gpus: deployment.gpus.or_else(|| here.target.gpus(&cx.shared.plan, deployment)),
         isl: f64::from(workload.isl),
@@ -116,6 +117,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         osl_std: workload.osl_std,
         template_overhead: around.overhead,
         isl_method: around.isl_method.to_owned(),
+        measured_by: None,
         seed: workload.seed,
         incarnation: digest_json(&around.ready.incarnation).short().to_owned(),
     }
@@ -138,6 +140,7 @@ fn rules(plan: &Plan) -> ValidityRules {
         max_error_share: plan.validity.max_error_share,
         counters: plan.validity.counters,
         send_lag_ms: plan.validity.send_lag_ms,
+        require_steady: plan.validity.require_steady,
     }
 }
 
@@ -149,6 +152,12 @@ pub(super) fn bounds(plan: &Plan) -> Vec<Bound> {
         bound: objective.bound,
     };
     plan.objectives.iter().map(bound).collect()
+}
+
+/// Whose files the plan wants.
+fn families(plan: &Plan) -> Vec<Family> {
+    let wanted = [(plan.exports.genai_perf, Family::GenAiPerf), (plan.exports.aiperf, Family::AiPerf)];
+    wanted.into_iter().filter_map(|(wanted, family)| wanted.then_some(family)).collect()
 }
 
 fn export_settings(around: &Circumstances<'_>) -> ExportSettings {

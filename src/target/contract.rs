@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::Generator;
 use crate::plan::{Deployment, Plan, TargetKind};
+use crate::render::GraphVersion;
 
 /// A boxed future, so that targets can stand in a table.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -119,8 +120,8 @@ pub struct Live<'a> {
 
 /// How a deployment comes to life and ends.
 pub trait Target: TargetKind {
-    /// What would be started, as the text of a file and its extension.
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+    /// What would be started, as the text of a file and its extension; graphs of templates in this version.
+    fn written(&self, plan: &Plan, deployment: &Deployment, _version: GraphVersion) -> (&'static str, String) {
         ("json", format!("{:#}\n", self.fingerprint(plan, deployment)))
     }
     /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.

@@ -221,3 +221,37 @@ fn values_of_the_engine_that_make_no_sense_are_refused() {
         assert!(ran.stderr.starts_with("error: "), "{set}: {}", ran.stderr);
     }
 }
+
+/// Real results of other tools, as they wrote them.
+fn formats(path: &str) -> String {
+    format!("{}/tests/fixtures/formats/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn results_of_other_tools_are_drawn_beside_our_own_and_alone() {
+    let world = applied();
+    let before = files(&world.path("results"));
+    let old = format!("old={},gpus=2", formats("aiperf-0.13.0"));
+    let vllm = format!("older={}", formats("vllm-bench/r.json"));
+    world.ends(2, &["report", "--with", &old]);
+    let plot = "avg-time-to-first-token-vs-concurrency";
+    let both = world.ends(0, &["report", "--with", &old, "--with", &vllm, "--out", "beside", "--plot", plot, "--json"]);
+    let found = both.json();
+    let names: Vec<_> = found["run"]["deployments"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["agg", "old", "older"]);
+    let aiperf = &found["points"][2];
+    assert_eq!(aiperf["meta"]["measured_by"], "AIPerf 0.13.0, its requests");
+    let (all, per_gpu) = (&aiperf["values"]["output-throughput"], &aiperf["values"]["output-throughput-per-gpu"]);
+    assert!((all.as_f64().unwrap() - 2.0 * per_gpu.as_f64().unwrap()).abs() < 1e-9);
+    let summary = fs::read_to_string(world.path("beside/SUMMARY.txt")).unwrap();
+    assert!(summary.contains("how it did itself is not known"), "{summary}");
+    assert!(world.path("beside/plots/avg_time_to_first_token_vs_concurrency.png").is_file());
+    assert_eq!(files(&world.path("results")), before, "the run's own folder is left alone");
+
+    let alone = world.ends(0, &["report", &formats("genai-perf-0.0.16"), "--out", "alone", "--json"]).json();
+    assert_eq!(alone["points"][0]["meta"]["deployment"], "genai-perf-0-0-16");
+    // What was written is one of our own folders: it can be drawn beside others again.
+    let again = world.ends(0, &["report", "--with", "x=alone", "--out", "again", "--json"]).json();
+    assert_eq!(again["points"][2]["meta"]["deployment"], "x-genai-perf-0-0-16");
+    world.ends(2, &["report", "--with", "x=no-such-folder", "--out", "nowhere"]);
+}

@@ -5,12 +5,23 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{genai_perf_csv, genai_perf_json, inputs, profile_export};
+use super::{aiperf, genai_perf_csv, genai_perf_json, inputs, profile_export};
 use crate::base::{FileError, write_atomic_with};
 use crate::measure::{Bound, PointSummary, RequestRecord};
 
+/// Whose format a file has: what a plan switches on and off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `exports.genai-perf`
+    GenAiPerf,
+    /// `exports.aiperf`
+    AiPerf,
+}
+
 /// One file.
 pub struct Export {
+    /// Whose format it is.
+    pub family: Family,
     /// Its name in the point's folder.
     pub file: &'static str,
     /// One sentence: who reads it.
@@ -35,28 +46,53 @@ pub enum Needs {
 /// All exports.
 pub const EXPORTS: &[Export] = &[
     Export {
+        family: Family::GenAiPerf,
         file: "profile_export_genai_perf.json",
         about: "statistics and configuration, as GenAI-Perf 0.0.16 writes them",
         needs: Needs::Nothing,
         write: genai_perf_json::write,
     },
     Export {
+        family: Family::GenAiPerf,
         file: "profile_export_genai_perf.csv",
         about: "statistics as a table, as GenAI-Perf 0.0.16 writes them",
         needs: Needs::Nothing,
         write: genai_perf_csv::write,
     },
     Export {
+        family: Family::GenAiPerf,
         file: "profile_export.json",
         about: "every request and response with its time stamps, as perf_analyzer writes them",
         needs: Needs::Responses,
         write: profile_export::write,
     },
     Export {
+        family: Family::GenAiPerf,
         file: "inputs.json",
         about: "the bodies of all requests, as GenAI-Perf 0.0.16 writes them",
         needs: Needs::Payloads,
         write: inputs::write,
+    },
+    Export {
+        family: Family::AiPerf,
+        file: "profile_export_aiperf.json",
+        about: "statistics and configuration, as AIPerf 0.13 writes them",
+        needs: Needs::Nothing,
+        write: aiperf::write_json,
+    },
+    Export {
+        family: Family::AiPerf,
+        file: "profile_export_aiperf.csv",
+        about: "statistics as a table, as AIPerf 0.13 writes them",
+        needs: Needs::Nothing,
+        write: aiperf::write_csv,
+    },
+    Export {
+        family: Family::AiPerf,
+        file: "profile_export.jsonl",
+        about: "every request with its metrics, as AIPerf 0.13 writes them",
+        needs: Needs::Nothing,
+        write: aiperf::write_lines,
     },
 ];
 
@@ -123,13 +159,13 @@ impl ExportInput<'_> {
     }
 }
 
-/// Writes every export whose needs are met into a point's folder; returns the files' names.
+/// Writes every export of these families whose needs are met into a point's folder; returns the files' names.
 ///
 /// # Errors
 /// When a file cannot be written, or the spill cannot be read.
-pub fn write_exports(dir: &Path, input: &ExportInput<'_>) -> Result<Vec<&'static str>, FileError> {
+pub fn write_exports(dir: &Path, input: &ExportInput<'_>, families: &[Family]) -> Result<Vec<&'static str>, FileError> {
     let mut written = Vec::new();
-    for export in EXPORTS.iter().filter(|export| input.has(export.needs)) {
+    for export in EXPORTS.iter().filter(|export| families.contains(&export.family) && input.has(export.needs)) {
         write_atomic_with(&dir.join(export.file), |file| (export.write)(input, file))?;
         written.push(export.file);
     }
@@ -196,21 +232,29 @@ pub(super) mod tests {
         crate::base::read_text(&path).unwrap()
     }
 
+    /// A real file of AIPerf, as it was written.
+    pub(in crate::report::exports) fn aiperf(file: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats/aiperf-0.13.0").join(file);
+        crate::base::read_text(&path).unwrap()
+    }
+
     #[test]
     fn what_was_not_kept_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let data = point(Shape { requests: 5, ..Shape::default() });
         let summary = PointSummary::of(&data);
         let settings = settings();
-        let write = |raw: Option<&dyn RawSource>| {
+        let write = |raw: Option<&dyn RawSource>, families: &[Family]| {
             let input =
                 ExportInput { summary: &summary, records: &data.records, objectives: &[], settings: &settings, raw };
-            write_exports(dir.path(), &input).unwrap()
+            write_exports(dir.path(), &input, families).unwrap()
         };
         let all: Vec<_> = EXPORTS.iter().map(|export| export.file).collect();
-        assert_eq!(write(None), all[..2]);
-        assert_eq!(write(Some(&Held(Vec::new(), false))), [all[0], all[1], all[3]]);
-        assert_eq!(write(Some(&Held(Vec::new(), true))), all);
+        let genai_perf = &[Family::GenAiPerf][..];
+        assert_eq!(write(None, genai_perf), all[..2]);
+        assert_eq!(write(Some(&Held(Vec::new(), false)), genai_perf), [all[0], all[1], all[3]]);
+        assert_eq!(write(Some(&Held(Vec::new(), true)), genai_perf), all[..4]);
         assert_eq!(crate::base::list_dir(dir.path()).unwrap().len(), 4);
+        assert_eq!(write(None, &[Family::AiPerf]), all[4..]);
     }
 }

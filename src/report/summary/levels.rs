@@ -251,6 +251,9 @@ fn counters(sweep: &[&PointSummary]) -> String {
 }
 
 fn generator(sweep: &[&PointSummary]) -> String {
+    if let Some(tool) = sweep.iter().find_map(|point| point.meta.measured_by.as_deref()) {
+        return format!("{tool}; how it did itself is not known");
+    }
     let largest = |of: fn(&PointSummary) -> f64| sweep.iter().map(|point| of(point)).fold(0.0, f64::max);
     let busiest = largest(|point| point.health.cpu_share);
     let watch = if busiest > BUSY_GENERATOR { " - NEAR ITS OWN LIMIT: high levels may be the generator's" } else { "" };

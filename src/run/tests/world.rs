@@ -130,6 +130,7 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
             max_error_share: 0.01,
             counters: true,
             send_lag_ms: 1.0,
+            require_steady: false,
         },
         policy: Policy {
             teardown: Teardown::Always,
@@ -144,7 +145,8 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
             max_duration: None,
         },
         hooks: Hooks::default(),
-        exports: Exports { raw: true, genai_perf: true },
+        engine: crate::plan::Engine::default(),
+        exports: Exports { raw: true, genai_perf: true, aiperf: true },
         load: crate::plan::LoadSource::default(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.05 },
     };

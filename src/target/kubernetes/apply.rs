@@ -19,6 +19,7 @@ use super::resource::{Catalog, Resource};
 use super::seen::Applied;
 use super::stamp::{labels, stamp};
 use crate::base::digest_json;
+use crate::render::{GraphVersion, in_version};
 
 /// An object, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,12 +48,19 @@ enum Present {
 ///
 /// # Errors
 /// When it cannot be rendered, or holds what the cluster does not serve or what we never make.
-pub(super) async fn pieces(cluster: &Cluster, live: Live<'_>) -> Result<Vec<Piece>, TargetError> {
+pub(super) async fn pieces(
+    cluster: &Cluster,
+    live: Live<'_>,
+    discovered: &Discovered,
+) -> Result<Vec<Piece>, TargetError> {
     let rendered = kind::objects_of_run(live)?;
+    // Where none is served, the error below names the version that Dynamo's operators have today.
+    let version = GraphVersion::of_served(discovered.dgd_versions.iter().map(String::as_str)).unwrap_or_default();
     let labels = labels(live.run, live.plan.name.as_str(), live.deployment.name.as_str());
     let mut catalog = Catalog::new(cluster);
     let mut pieces = Vec::new();
-    for mut object in rendered {
+    for object in rendered {
+        let mut object = in_version(object, version);
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         if ["Namespace", "CustomResourceDefinition"].contains(&kind.as_str()) {
@@ -107,7 +115,7 @@ pub(super) async fn deploy(live: Live<'_>, ledger: &dyn Ledger) -> Result<Deploy
     ledger.doing(&format!("reading the cluster ({})", cluster.place));
     let discovered = discover::discover(&cluster).await?;
     let plan = kind::read(live.deployment)?;
-    let pieces = if plan.existing.is_some() { Vec::new() } else { pieces(&cluster, live).await? };
+    let pieces = if plan.existing.is_some() { Vec::new() } else { pieces(&cluster, live, &discovered).await? };
     let handle = handle_of(&cluster, live, &discovered, &pieces);
     let mut applied = Vec::new();
     if !pieces.is_empty() {

@@ -13,15 +13,48 @@ use super::client::Whereabouts;
 use super::{load, settings};
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{Inputs, Rendered, gpus, render};
+use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
 }
 
+const IMAGES: Key = Key {
+    name: "images",
+    about: "Where images come from, for registries of one's own.",
+    shape: Shape::Table(&[Key {
+        name: "rewrite",
+        about: "Images by their names, and what they become; one `*` stands for any text, and for the same text in the \
+                new name. The first pattern that fits counts.",
+        shape: Shape::Map(&Shape::Text),
+        default: None,
+        required: false,
+    }]),
+    default: None,
+    required: false,
+};
+
+const OVERRIDES: &[Key] = &[
+    Key {
+        name: "replicas",
+        about: "Replicas by the name of an object, or of a graph's component.",
+        shape: Shape::Map(&Shape::Integer { min: 0, max: 10_000 }),
+        default: None,
+        required: false,
+    },
+    Key {
+        name: "env",
+        about: "Environment variables of all containers: text, or a reference such as `{ secretKeyRef = { name, key } }`.",
+        shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+];
+
 const TARGET_KEYS: &[Key] = &[
     text("context", "Context of the kubeconfig; by default its current one."),
     text("namespace", "Where everything is made; by default the context's."),
+    IMAGES,
     text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
 ];
 
@@ -39,6 +72,14 @@ const KEYS: &[Key] = &[
         name: "vars",
         about: "Variables of the template.",
         shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+    IMAGES,
+    Key {
+        name: "overrides",
+        about: "What is changed in the objects before they are applied.",
+        shape: Shape::Table(OVERRIDES),
         default: None,
         required: false,
     },
@@ -196,6 +237,17 @@ impl TargetKind for Kubernetes {
         gpus_of(plan, deployment)
     }
 
+    fn gpus_unknown(&self, plan: &Plan, deployment: &Deployment) -> Option<String> {
+        match count_gpus(&objects(plan, deployment).ok()?.objects) {
+            GpuCount::Unknown(reason) => Some(reason),
+            GpuCount::Known(_) | GpuCount::None => None,
+        }
+    }
+
+    fn engine_arguments(&self, plan: &Plan, deployment: &Deployment) -> Vec<String> {
+        objects(plan, deployment).map(|rendered| engine_arguments(&rendered.objects)).unwrap_or_default()
+    }
+
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
             return format!(
@@ -211,8 +263,9 @@ impl TargetKind for Kubernetes {
         format!("apply {objects}; load comes from {}", load::source(plan, deployment))
     }
 
-    fn simulated(&self) -> bool {
-        false
+    /// Rehearsals with the embedded engine are what they are on a cluster too.
+    fn simulated(&self, deployment: &Deployment) -> bool {
+        deployment.values.json.get("template").and_then(Value::as_str) == Some(EMBEDDED)
     }
 
     fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str {

@@ -10,14 +10,17 @@ use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, load, preflight, wait};
+use super::{apply, collect, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
-use crate::render::write_yaml;
+use crate::render::{GraphVersion, in_version, write_yaml};
 
 impl Target for Kubernetes {
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+    fn written(&self, plan: &Plan, deployment: &Deployment, version: GraphVersion) -> (&'static str, String) {
         match kind::objects(plan, deployment) {
-            Ok(rendered) => ("yaml", write_yaml(&rendered.objects)),
+            Ok(rendered) => {
+                let objects: Vec<_> = rendered.objects.into_iter().map(|object| in_version(object, version)).collect();
+                ("yaml", write_yaml(&objects))
+            }
             // Measured where it runs: there is nothing to write but what it is.
             Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
         }
@@ -69,10 +72,10 @@ impl Target for Kubernetes {
     fn collect<'a>(
         &'a self,
         _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _into: &'a Path,
+        deployed: &'a Deployed,
+        into: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(collect::collect(HTTP_PROBER, deployed, into))
     }
 
     fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {

@@ -3,8 +3,10 @@
 
 mod cache;
 mod cleanup;
+mod early;
 mod inload;
 mod locks;
 mod preflight;
 mod rights;
 mod room;
+mod whole;

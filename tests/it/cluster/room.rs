@@ -104,6 +104,14 @@ impl Room {
         Some(room)
     }
 
+    /// For commands that may take longer.
+    pub(super) fn patient(self, patience: Duration) -> Self {
+        // The room has a drop of its own, so the world is taken out and put back.
+        let mut room = self;
+        room.world = std::mem::replace(&mut room.world, World::new("")).patient(patience);
+        room
+    }
+
     /// What kubectl says; it must end well.
     pub(super) fn kubectl(&self, args: &[&str]) -> String {
         self.try_kubectl(args).unwrap_or_else(|| panic!("kubectl {args:?}"))

@@ -182,7 +182,7 @@ impl<'a> Pod<'a> {
             return format!("pod {name}: waits for a node");
         }
         let waiting = self.containers().find(|container| !container.ready && !container.done());
-        let Some(container) = waiting else { return format!("pod {name}: not ready") };
+        let Some(container) = waiting else { return format!("pod {name}: begins{}", self.on_node()) };
         let what = match container.state {
             State::Waiting { reason: "" | "ContainerCreating" | "PodInitializing", .. } => {
                 format!("{} pulls its image or is being created", container.name)

@@ -73,9 +73,9 @@ pub(super) fn operator_away(look: &mut Look<'_>) -> Option<Failure> {
                         .to_owned(),
                 ),
                 ..Failure::new(format!(
-                    "{}: nobody works on it: the operator has written no status in {} s",
+                    "{}: nobody works on it: the operator has processed nothing for {} s",
                     view.called(),
-                    held.as_secs()
+                    look.patience.operator.as_secs()
                 ))
             });
         }

@@ -1,0 +1,137 @@
+//! Results that stand beside a run's own in a report: of another run, or of another tool.
+
+use std::path::Path;
+
+use super::error::AppError;
+use crate::base::{Name, Timestamp, create_dir};
+use crate::measure::{CompareRules, PointData};
+use crate::report::{
+    DeploymentInfo, IMPORTS, Imported, Point, RunInfo, RunResults, read_foreign, read_info, write_point,
+};
+
+/// Results to be added, and the name that they get.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Beside<'a> {
+    name: Name,
+    path: &'a Path,
+    /// GPUs that another tool's files do not tell.
+    gpus: Option<f64>,
+}
+
+impl<'a> Beside<'a> {
+    /// Reads `[NAME=]PATH[,gpus=N]`; without a name the path's last part is one.
+    pub(super) fn parse(text: &'a str) -> Result<Self, AppError> {
+        const FORM: &str = "write [NAME=]PATH[,gpus=N], such as `--with old=artifacts/agg,gpus=8`";
+        let wrong = |message: String| AppError::Usage { message, help: Some(FORM.to_owned()) };
+        let (text, gpus) = match text.rsplit_once(",gpus=") {
+            None => (text, None),
+            Some((rest, count)) => {
+                let gpus = count.parse().ok().filter(|gpus: &f64| gpus.is_finite() && *gpus > 0.0);
+                (rest, Some(gpus.ok_or_else(|| wrong(format!("`{count}` is no number of GPUs")))?))
+            }
+        };
+        let (name, path) = text.split_once('=').map_or((None, text), |(name, path)| (Some(name), path));
+        let path = Path::new(path);
+        let last = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let last = last.and_then(|last| last.to_str()).unwrap_or_default();
+        let wanted = name.map_or_else(|| last.to_lowercase().replace(['_', '.', ' '], "-"), str::to_owned);
+        let name =
+            Name::new(&wanted).map_err(|error| wrong(format!("`{wanted}` cannot name a deployment: {error}")))?;
+        Ok(Self { name, path, gpus })
+    }
+
+    /// Adds its points. Those of other tools are written into `out` in our own format: pictures are drawn from files.
+    pub(super) fn add_to(&self, results: &mut RunResults, out: &Path) -> Result<(), AppError> {
+        let (deployments, points) = match read_info(self.path) {
+            Ok(info) => self.of_run(RunResults::read(self.path, info)?)?,
+            Err(_) => self.of_other_tool(out)?,
+        };
+        for deployment in deployments {
+            if results.info.deployment(&deployment.name).is_some() {
+                let message = format!("there are two deployments `{}`", deployment.name);
+                let help = "give this one another name: `--with NAME=PATH`".to_owned();
+                return Err(AppError::Usage { message, help: Some(help) });
+            }
+            results.info.deployments.push(deployment);
+        }
+        results.points.extend(points);
+        *results = RunResults::new(results.info.clone(), std::mem::take(&mut results.points));
+        Ok(())
+    }
+
+    /// Another run: its deployments get this name before their own.
+    fn of_run(&self, other: RunResults) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
+        let renamed = |name: &Name| {
+            Name::new(&format!("{}-{name}", self.name)).map_err(|error| AppError::Usage {
+                message: format!("`{}-{name}` cannot name a deployment: {error}", self.name),
+                help: Some("choose a shorter name: `--with NAME=PATH`".to_owned()),
+            })
+        };
+        let mut deployments = other.info.deployments;
+        for deployment in &mut deployments {
+            deployment.name = renamed(&deployment.name)?;
+        }
+        let mut points = other.points;
+        for point in &mut points {
+            let meta = &mut point.summary.meta;
+            meta.deployment = renamed(&meta.deployment)?;
+        }
+        Ok((deployments, points))
+    }
+
+    fn of_other_tool(&self, out: &Path) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
+        let found = read_foreign(self.path)?;
+        let Some(first) = found.first() else {
+            let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
+            return Err(AppError::Usage {
+                message: format!("there is no result to read at {}", self.path.display()),
+                help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
+            });
+        };
+        let deployment = DeploymentInfo {
+            name: self.name.clone(),
+            target: first.tool.clone(),
+            gpus: self.gpus,
+            fingerprint: None,
+            engine_arguments: Vec::new(),
+            time_scale: None,
+        };
+        let points = found.into_iter().map(|imported| self.write(imported, out)).collect::<Result<_, _>>()?;
+        Ok((vec![deployment], points))
+    }
+
+    fn write(&self, imported: Imported, out: &Path) -> Result<Point, AppError> {
+        let Imported { mut summary, records, .. } = imported;
+        summary.meta.deployment = self.name.clone();
+        summary.set_gpus(self.gpus);
+        let mut dir = out.join(self.name.as_str()).join(summary.meta.level.to_string());
+        if summary.meta.repeat > 1 {
+            dir.push(format!("r{}", summary.meta.repeat));
+        }
+        create_dir(&dir)?;
+        let (meta, health) = (summary.meta.clone(), summary.health.clone());
+        let data =
+            PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
+        write_point(&dir, &data, &summary)?;
+        Ok(Point { dir, summary })
+    }
+}
+
+/// An empty report, to which only results of others are added.
+pub(super) fn nothing_of_our_own(path: &Path) -> RunResults {
+    let plan = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+    let info = RunInfo {
+        plan,
+        run: "imported".to_owned(),
+        model: String::new(),
+        started: Timestamp(0),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        deployments: Vec::new(),
+        workloads: Vec::new(),
+        notes: Vec::new(),
+        incarnations_matter: false,
+        objectives: Vec::new(),
+        compare: CompareRules { primary: "output-throughput".to_owned(), baseline: None, margin: 0.05 },
+    };
+    RunResults { info, points: Vec::new() }
+}

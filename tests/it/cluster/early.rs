@@ -1,0 +1,197 @@
+//! What goes wrong in real clusters is said early, in a sentence, with the cause. Each test has a limit far below the
+//! deadline of the plan (30 minutes), and leaves nothing behind.
+
+use std::time::Duration;
+
+use super::room::Room;
+
+/// Every one of these failures is known after this time.
+const EARLY: Duration = Duration::from_secs(150);
+
+fn plan(namespace: &str) -> String {
+    format!(
+        r#"schema = 1
+name = "early"
+model.id = "tiny"
+
+[workload]
+isl = 20
+osl = 4
+concurrency = [1]
+requests = 4
+
+[load]
+from = "here"
+
+[target]
+kind = "kubernetes"
+namespace = "{namespace}"
+
+[deployments.web]
+manifests = ["objects.yaml"]
+
+[plots]
+set = []
+"#
+    )
+}
+
+/// A Service, and a Deployment with this container and these lines of its pod.
+fn objects(container: &str, pod: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 8000}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      {pod}
+      containers:
+        - name: main
+          image: dynbench.local/dynamo:1.6.1
+          {container}
+"#
+    )
+}
+
+/// A server that says what a test wants on `/v1/models`, with a probe that lets Kubernetes know that it serves.
+fn server(models: &str) -> String {
+    format!(
+        r#"command:
+            - python3
+            - -c
+            - |
+              import http.server
+              class Handler(http.server.BaseHTTPRequestHandler):
+                  def do_GET(self):
+                      body = b'{models}'
+                      self.send_response(200)
+                      self.send_header('content-length', str(len(body)))
+                      self.end_headers()
+                      self.wfile.write(body)
+              http.server.ThreadingHTTPServer(('', 8000), Handler).serve_forever()
+          ports: [{{name: http, containerPort: 8000}}]
+          readinessProbe: {{httpGet: {{path: /health, port: http}}, periodSeconds: 1}}"#
+    )
+}
+
+fn room(name: &str) -> Option<Room> {
+    let room = Room::new(name)?.patient(EARLY);
+    room.world.write("plan.toml", plan(name));
+    Some(room)
+}
+
+/// Runs the plan with these objects: it ends with `code`, says why as the snapshot has it, and leaves nothing behind.
+fn fails(room: &Room, code: i32, snapshot: &str, objects: &str) {
+    room.world.write("objects.yaml", objects);
+    let ran = room.world.ends(code, &["apply", "plan.toml"]);
+    let mut filters = room.world.filters();
+    filters.add_filter(r"web-[0-9a-f]{8,10}-[a-z0-9]{5}", "web-[POD]");
+    filters.add_filter(r"web-[0-9a-f]{8,10}\b", "web-[REVISION]");
+    filters.add_filter(r"\bnode-\d\b", "[NODE]");
+    filters.add_filter(r"\d+ times", "[N] times");
+    filters.add_filter(r"198\.18\.\d+\.\d+(:\d+)?", "[IP]");
+    filters.add_filter(r"context \S+, ", "context [CONTEXT], ");
+    filters.bind(|| insta::assert_snapshot!(snapshot, ran.essence()));
+    assert_eq!(room.left_behind(), "");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn an_image_that_cannot_be_pulled_is_said() {
+    let Some(room) = room("core-image") else { return };
+    let objects = objects("command: [sleep, '9']", "").replace("dynbench.local/dynamo:1.6.1", "dynbench.local/none:1");
+    fails(&room, 3, "image", &objects);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_crash_loop_is_said_with_the_last_lines_of_its_log_which_are_kept() {
+    let Some(room) = room("core-crash") else { return };
+    fails(&room, 3, "crash", &objects("command: [sh, -c, 'echo it breaks because of X; sleep 1; exit 3']", ""));
+    let logs = std::fs::read_dir(room.world.path("results/early/latest/logs/web")).unwrap();
+    let names: Vec<_> = logs.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let log = names.iter().find(|name| name.ends_with(".previous.log")).unwrap();
+    assert_eq!(room.world.read(&format!("results/early/latest/logs/web/{log}")), "it breaks because of X\n");
+    assert!(room.world.read("results/early/latest/logs/web/events.txt").contains("BackOff"));
+    assert!(room.world.read("results/early/latest/logs/web/objects.yaml").contains("kind: ReplicaSet"));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn too_little_memory_is_said() {
+    let Some(room) = room("core-oom") else { return };
+    let container = "command: [python3, -c, 'x = b\"1\" * (400 << 20); import time; time.sleep(60)']\n          \
+                     resources: {limits: {memory: 48Mi}}";
+    fails(&room, 3, "oom", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_secret_without_the_key_is_said() {
+    let Some(room) = room("core-secret") else { return };
+    room.kubectl(&["create", "secret", "generic", "hf", "--from-literal=other=x"]);
+    let container = "command: [sleep, '9']\n          \
+                     env: [{name: HF_TOKEN, valueFrom: {secretKeyRef: {name: hf, key: token}}}]";
+    fails(&room, 3, "secret", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_command_that_is_not_in_the_image_is_said() {
+    let Some(room) = room("core-command") else { return };
+    fails(&room, 3, "command", &objects("command: [/no/such/program]", ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn gpus_that_no_node_has_are_said_before_anything_is_made() {
+    let Some(room) = room("core-gpus") else { return };
+    let container = "command: [sleep, '9']\n          resources: {limits: {nvidia.com/gpu: 99}}";
+    fails(&room, 7, "gpus", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn pods_that_admission_denies_are_said() {
+    let Some(room) = room("core-admission") else { return };
+    room.apply(
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: small}\n\
+         spec: {limits: [{type: Container, max: {memory: 16Mi}}]}\n",
+    );
+    let container = "command: [sleep, '9']\n          resources: {limits: {memory: 32Mi}}";
+    fails(&room, 3, "admission", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_model_that_is_never_listed_is_said() {
+    let Some(room) = room("core-unlisted") else { return };
+    fails(&room, 3, "unlisted", &objects(&server(r#"{"data": []}"#), ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_model_under_another_name_is_said_with_the_nearest() {
+    let Some(room) = room("core-othername") else { return };
+    fails(&room, 3, "other_name", &objects(&server(r#"{"data": [{"id": "tiny-2"}]}"#), ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn what_exists_is_not_taken_over() {
+    let Some(room) = room("core-exists") else { return };
+    room.kubectl(&["create", "service", "clusterip", "web", "--tcp=8000"]);
+    fails(&room, 3, "exists", &objects("command: [sleep, '9']", ""));
+    assert_eq!(room.get(&["service", "web"])["spec"]["selector"]["app"], "web");
+}
