@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::surroundings::{StepLedger, Surroundings, folder};
 use super::traffic::{self, load_failure};
-use crate::base::digest_json;
+use crate::base::{Digest, digest_json};
 use crate::load::{
     Carried, CounterSnapshot, Done, EndpointRef, LiveProgress, Order, Place, Receipt, Totals, Work, counter_checks,
 };
@@ -25,7 +25,7 @@ pub(super) struct Sending {
     /// As the target opened it.
     pub(super) way: Way,
     endpoint: EndpointRef,
-    incarnation: serde_json::Value,
+    incarnation: Digest,
     cuts: u64,
 }
 
@@ -41,7 +41,18 @@ impl Sending {
         };
         let way = reached.map_err(|error| here.failure(error))?;
         let (endpoint, cuts) = (traffic::endpoint(&way.endpoint), way.cuts());
-        Ok(Self { way, endpoint, incarnation: ready.incarnation, cuts })
+        Ok(Self { way, endpoint, incarnation: digest_json(&ready.incarnation), cuts })
+    }
+
+    /// Digest of the incarnation that it leads to.
+    pub(super) fn incarnation(&self) -> &Digest {
+        &self.incarnation
+    }
+
+    /// Whether something that was ordered earlier goes on, or is done and was not fetched.
+    pub(super) async fn is_engaged(&self) -> bool {
+        // Who cannot be asked is found out by the order that comes next.
+        self.way.generator.is_engaged().await.unwrap_or(false)
     }
 
     /// Has something done with the server. An earlier attempt whose result was never taken, because this program died or

@@ -90,6 +90,21 @@ impl Generator {
         }
     }
 
+    /// Whether a worker does, or has done and holds, what was ordered earlier.
+    ///
+    /// # Errors
+    /// When a worker cannot be asked.
+    pub async fn is_engaged(&self) -> Result<bool, LoadError> {
+        let Self::Workers(workers) = self else { return Ok(false) };
+        for worker in workers {
+            let status = worker.status().await?;
+            if status.orders.values().any(|order| usable(&order.state)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Acknowledges a result: it is safe here, and workers let it go.
     ///
     /// # Errors
@@ -189,6 +204,14 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
     part
 }
 
+/// Whether something comes, or has come, of an order.
+fn usable(state: &OrderState) -> bool {
+    match state {
+        OrderState::Running | OrderState::Done(_) => true,
+        OrderState::Failed(_) => false,
+    }
+}
+
 /// The pieces as an earlier attempt left them, if every one of them runs or is done. Whatever else runs there is ended:
 /// nobody waits for it any more.
 async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, u32)>, LoadError> {
@@ -196,10 +219,6 @@ async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Opt
     let mut of_attempt = attempt;
     for piece in pieces {
         let status = workers[piece.worker].status().await?;
-        let usable = |state: &OrderState| match state {
-            OrderState::Running | OrderState::Done(_) => true,
-            OrderState::Failed(_) => false,
-        };
         let same = status.orders.iter().find(|(_, order)| order.key == piece.order.key && usable(&order.state));
         if let Some((id, order)) = same {
             of_attempt = order.attempt;

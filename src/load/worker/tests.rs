@@ -124,11 +124,12 @@ async fn a_result_that_nobody_took_is_found_by_its_key_and_an_acknowledged_one_i
     let mut second = first.clone();
     second.attempt = 2;
     let generator = post.generator();
+    assert!(generator.is_engaged().await.unwrap());
     let carried = generator.carry_out("p.a2", &second, &place(home.path()), home.path()).await.unwrap();
     assert_eq!(carried.receipt.adopted, Some(1));
     assert_eq!(server.seen().len(), 2 + 6 + 1, "two of the wave, six of the level, one look at the metrics");
     generator.acknowledge(&carried.receipt).await.unwrap();
-    assert!(post.worker().status().await.unwrap().orders.is_empty());
+    assert!(!generator.is_engaged().await.unwrap());
     let again = generator.carry_out("p.a3", &second, &place(home.path()), home.path()).await.unwrap();
     assert_eq!(again.receipt.adopted, None);
     assert_eq!(server.seen().len(), 2 * 9);
