@@ -10,7 +10,7 @@ use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end, load, preflight, wait};
+use super::{apply, collect, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -72,10 +72,10 @@ impl Target for Kubernetes {
     fn collect<'a>(
         &'a self,
         _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _into: &'a Path,
+        deployed: &'a Deployed,
+        into: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(collect::collect(HTTP_PROBER, deployed, into))
     }
 
     fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {

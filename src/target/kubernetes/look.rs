@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::contract::TargetError;
 use super::client::Cluster;
@@ -78,8 +78,14 @@ async fn objects(cluster: &Cluster, state: &State) -> Result<Vec<SeenObject>, Ta
             None => resource.clone(),
         };
         let doing = format!("reading {} {}", applied.kind, applied.name);
-        let found = cluster.call_opt(&doing, resource.of(cluster).get(&applied.name)).await?;
-        let live = found.map(|object| whole(&resource, object));
+        let api = resource.of(cluster);
+        let live = if applied.kind == "Secret" {
+            // Only whether it is there: its data are nobody's business here.
+            let found = cluster.call_opt(&doing, api.get_metadata(&applied.name)).await?;
+            found.map(|found| json!({"apiVersion": "v1", "kind": "Secret", "metadata": found.metadata}))
+        } else {
+            cluster.call_opt(&doing, api.get(&applied.name)).await?.map(|object| whole(&resource, object))
+        };
         objects.push(SeenObject { applied: applied.clone(), live });
     }
     Ok(objects)

@@ -19,6 +19,7 @@
 //! | `service`, `through` | where the model answers, and asking it through a forwarded port |
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
 //! | `logs` | logs of containers |
+//! | `collect` | what is kept of it before it is torn down |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
@@ -30,6 +31,7 @@
 mod apply;
 mod cache;
 mod client;
+mod collect;
 mod disaggregated;
 mod discover;
 mod end;
