@@ -11,6 +11,7 @@
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
 //! | `probe`, `calibrate`, `metrics` | what the server is, how it counts, what it counted |
 //! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
+//! | `exposition`, `series` | the server's own view while a level runs |
 //! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
 //! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
@@ -24,6 +25,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod exchange;
+mod exposition;
 mod flag;
 mod health;
 mod lengths;
@@ -36,6 +38,7 @@ mod queue;
 mod reading;
 mod request;
 mod ruler;
+mod series;
 mod slots;
 mod spill;
 mod sse;
@@ -57,6 +60,7 @@ pub use prompt::{Asker, Prompts};
 pub use reading::{BodyEnd, MAX_EVENT_BYTES, Reading};
 pub use request::{Api, Capabilities, Prepared, RequestShape};
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
+pub use series::{SeriesLog, SeriesSource, parse_series, watch_series};
 pub use sse::{Event, SseError, SseReader};
 
 #[cfg(test)]

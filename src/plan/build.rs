@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::model::{Comparison, Custom, Exports, Hook, Hooks, Model, Policy, Request, Validity, Values, Workload};
+use super::model::{
+    Comparison, Custom, Exports, Hook, Hooks, Model, Policy, Request, ServerMetrics, Validity, Values, Workload,
+};
 use crate::base::{Name, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
@@ -120,6 +122,10 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         send_lag_ms: fields.number("send-lag-ms")?,
         require_steady: fields.flag("require-steady")?,
     })
+}
+
+pub(super) fn server_metrics(fields: Fields<'_>) -> ServerMetrics {
+    ServerMetrics { interval: fields.duration("interval") }
 }
 
 pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {

@@ -144,6 +144,7 @@ fn assemble(
         hooks: section("hooks").map_or_else(Hooks::default, |fields| build::hooks(fields, values)),
         exports: build::exports(section("exports")?)?,
         compare: comparison?,
+        server_metrics: build::server_metrics(section("server-metrics")?),
     })
 }
 

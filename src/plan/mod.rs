@@ -38,7 +38,7 @@ pub use expand::expand;
 pub use load::{Checked, check_text, load_plan};
 pub use model::{
     Api, Comparison, Custom, Deployment, Exports, Hook, Hooks, IncarnationPolicy, Model, Objective, OnFailure, Plan,
-    PlotChoice, Policy, Request, TargetChoice, Teardown, Validity, Values, Workload,
+    PlotChoice, Policy, Request, ServerMetrics, TargetChoice, Teardown, Validity, Values, Workload,
 };
 pub use resolved::resolved_toml;
 pub use schema::schema_json;

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::hooks::{self, Moment};
-use super::point::{self, Circumstances};
+use super::point::{self, Circumstances, Observed};
 use super::surroundings::{Surroundings, folder};
 use super::traffic::{self, Tuning, load_failure};
 use crate::base::{format_duration, format_quantity};
-use crate::load::{self, CounterSnapshot, LevelRun, LevelSpec, LiveProgress};
+use crate::load::{self, CounterSnapshot, LevelRun, LevelSpec, LiveProgress, SeriesLog, SeriesSource};
 use crate::measure::{Breach, Level};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
@@ -105,11 +107,19 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
 
     let before = counters(&ready).await;
     let live = Arc::new(LiveProgress::default());
+    let sources = traffic::series_sources(&ready.endpoint)?;
+    let heard = Listening::start(sources, cx.shared.plan.server_metrics.interval);
     let running = load::run_closed(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let mut run = watched(cx, "measuring", &spec, &live, running).await.map_err(|error| load_failure(&error))?;
+    let ran = watched(cx, "measuring", &spec, &live, running).await;
+    let heard = heard.stop().await;
+    let mut run = ran.map_err(|error| load_failure(&error))?;
     if cx.cancel.is_cancelled() {
         return Err(StepFailure::new(FailureKind::Interrupted, "the level was interrupted; nothing of it is used"));
     }
+    for url in &heard.silent {
+        cx.note(format!("{url}/metrics tells nothing of the server's own view")).await?;
+    }
+    let scrapes = heard.since(run.origin);
     let checks = compared(&ready, &before, &run).await;
     run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     let mut breaches = Vec::new();
@@ -121,7 +131,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     breaches.extend(changed(here, &deployed, &ready).await);
 
     let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency };
-    let summary = point::finish(&circumstances, run, checks, breaches, spill).await?;
+    let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     let invalid = summary.invalid.iter().map(|breach| Invalid {
         rule: breach.rule.clone(),
         reason: breach.reason.clone(),
@@ -139,6 +149,35 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
         }),
         invalid: invalid.collect(),
     })
+}
+
+/// The reading of the server's own view, on a task of its own; ended when dropped.
+struct Listening {
+    stop: CancellationToken,
+    task: Option<AbortOnDropHandle<SeriesLog>>,
+}
+
+impl Listening {
+    /// Starts it; without an interval nothing is read.
+    fn start(sources: Vec<SeriesSource>, interval: Option<Duration>) -> Self {
+        let stop = CancellationToken::new();
+        let task = interval.map(|interval| {
+            let stop = stop.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { load::watch_series(&sources, interval, &stop).await }))
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) -> SeriesLog {
+        self.stop.cancel();
+        match self.task {
+            Some(task) => match task.await {
+                Ok(log) => log,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            None => SeriesLog::default(),
+        }
+    }
 }
 
 /// Refuses to measure a deployment that is not the one that became ready.

@@ -7,10 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::load;
-use crate::load::{Asker, Calibration, Capabilities, Lengths, LevelSpec, LocalTokenizer, Prompts, RequestShape, Ruler};
+use crate::load::{
+    Asker, Calibration, Capabilities, Lengths, LevelSpec, LocalTokenizer, Prompts, RequestShape, Ruler, SeriesSource,
+};
 use crate::plan::{Api, Deployment, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
+use crate::target::MetricsUrl;
+
+/// The role of the part that takes a deployment's requests.
+const FRONTEND: &str = "frontend";
 
 /// Limit for a single question outside of a measurement, unless the plan's own limit of a request is shorter.
 const QUESTION: Duration = Duration::from_secs(60);
@@ -35,11 +41,24 @@ pub(super) fn endpoint(found: &target::Endpoint) -> Result<load::Endpoint, StepF
     load::Endpoint::new(&endpoint_spec(found)?).map_err(|error| load_failure(&error))
 }
 
-/// Where the server's own counters are read.
+/// Where the server's own counters are read that are compared with ours: at its frontend, where it is known which that is.
 pub(super) fn metrics_endpoints(found: &target::Endpoint) -> Result<Vec<load::Endpoint>, StepFailure> {
+    let sources = series_sources(found)?;
+    let is_frontend = |source: &SeriesSource| source.role.as_deref() == Some(FRONTEND);
+    let known = sources.iter().any(is_frontend);
+    Ok(sources.into_iter().filter(|source| !known || is_frontend(source)).map(|source| source.endpoint).collect())
+}
+
+/// Where the server's own view is read: the pages of all its parts.
+pub(super) fn series_sources(found: &target::Endpoint) -> Result<Vec<SeriesSource>, StepFailure> {
     let spec = endpoint_spec(found)?;
-    let urls = if found.metrics_urls.is_empty() { std::slice::from_ref(&found.url) } else { &found.metrics_urls };
-    urls.iter().map(|url| load::Endpoint::at(&spec, url).map_err(|error| load_failure(&error))).collect()
+    let only = [MetricsUrl::from(found.url.clone())];
+    let pages = if found.metrics_urls.is_empty() { &only[..] } else { &found.metrics_urls };
+    let source = |page: &MetricsUrl| {
+        let endpoint = load::Endpoint::at(&spec, &page.url).map_err(|error| load_failure(&error))?;
+        Ok(SeriesSource { endpoint, role: page.role.clone() })
+    };
+    pages.iter().map(source).collect()
 }
 
 fn endpoint_spec(found: &target::Endpoint) -> Result<load::EndpointSpec, StepFailure> {

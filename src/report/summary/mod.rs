@@ -4,8 +4,11 @@ mod best;
 mod definitions;
 mod header;
 mod levels;
+mod more;
 mod page;
+mod server;
 mod trouble;
 mod verdict;
+mod windows;
 
 pub use page::{SUMMARY_FILE, summary_text, write_summary};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{best, definitions, header, levels, trouble, verdict};
+use super::{best, definitions, header, levels, more, server, trouble, verdict, windows};
 use crate::base::write_atomic;
 use crate::report::{ReportError, RunResults};
 
@@ -16,6 +16,9 @@ pub fn summary_text(results: &RunResults) -> String {
         verdict::section(results),
         best::section(results),
         levels::section(results),
+        windows::section(results),
+        more::section(results),
+        server::section(results),
         trouble::section(results),
         definitions::section(results),
     ];
