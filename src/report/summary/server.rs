@@ -13,7 +13,7 @@ pub(super) fn section(results: &RunResults) -> String {
     if tables.iter().all(String::is_empty) {
         return String::new();
     }
-    let mut out = format!("SERVER'S OWN VIEW\n{}", tables.concat());
+    let mut out = format!("SERVER'S OWN VIEW\n{}\n", tables.concat());
     out.push_str(&wrapped(
         "",
         "From /metrics of the deployment's parts while the requests were under way: mean and largest value over the looks. KV: \

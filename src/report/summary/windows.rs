@@ -20,15 +20,15 @@ pub(super) fn section(results: &RunResults) -> String {
     if tables.is_empty() {
         return String::new();
     }
-    let mut out = format!("TOTAL AND STEADY WINDOW\n{}", tables.concat());
+    let mut out = format!("TOTAL AND STEADY WINDOW\n{}\n", tables.concat());
     out.push_str(&wrapped(
         "",
         &format!(
             "Each cell: whole point | steady window. The window begins when every user has sent a recorded request, less the \
-             transient by MSER-5, and ends with the last sending; ~: no steady state was reached, so the window is not a \
-             steady one; ?: too few requests to tell. Steady: medians of ten parts differ by a CoV of at most {:.0} %, and \
+             transient by MSER-5, and ends with the last sending; its latencies are of the requests sent in it. Steady: of \
+             TTFT and ITL, which are told in this order, the medians of ten parts differ by a CoV of at most {:.0} %, and \
              the Mann-Kendall trend test (corrected for autocorrelation by Hamed and Rao) finds no trend at {TREND_ALPHA} \
-             (shared by TTFT and ITL) of more than {:.0} % over the window.",
+             for both together of more than {:.0} % over the window. ?: too few requests to tell.",
             100.0 * COV_LIMIT,
             100.0 * DRIFT_LIMIT
         ),
@@ -39,7 +39,7 @@ pub(super) fn section(results: &RunResults) -> String {
 fn table(title: &str, sweep: &[&PointSummary]) -> String {
     let mut head = vec![String::new(), "level".to_owned(), "window s".to_owned()];
     head.extend(PAIRS.iter().map(|(title, _, _)| (*title).to_owned()));
-    head.extend(["CoV % TTFT, ITL", "trend p TTFT, ITL"].map(str::to_owned));
+    head.extend(["CoV %", "trend p", "steady"].map(str::to_owned));
     let mut rows = vec![head];
     rows.extend(sweep.iter().filter_map(|point| row(point, place(point, sweep))));
     if rows.len() == 1 {
@@ -49,7 +49,7 @@ fn table(title: &str, sweep: &[&PointSummary]) -> String {
     let mut out = format!("\n{title}\n{}", columns(&rows, &align, 2, 2));
     for point in sweep {
         if let Some(SteadyState::Missed { why }) = point.steady.as_ref().map(|window| &window.state) {
-            out.push_str(&wrapped(&format!("  ~ {} ", place(point, sweep)), &format!("never became steady: {why}")));
+            out.push_str(&wrapped(&format!("  {} ", place(point, sweep)), &format!("never became steady: {why}")));
         }
     }
     out
@@ -57,11 +57,12 @@ fn table(title: &str, sweep: &[&PointSummary]) -> String {
 
 fn row(point: &PointSummary, place: String) -> Option<Vec<String>> {
     let window = point.steady.as_ref()?;
-    let mark = match window.state {
-        SteadyState::Reached => "",
-        SteadyState::Missed { .. } => "~",
+    let steady = match window.state {
+        SteadyState::Reached => "yes",
+        SteadyState::Missed { .. } => "NO",
         SteadyState::Untold { .. } => "?",
     };
+    let mark = if point.is_valid() { "" } else { "!" };
     let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format_quantity);
     let mut row = vec![mark.to_owned(), place, format!("{:.1}..{:.1}", window.from_s, window.to_s)];
     row.extend(PAIRS.iter().map(|(_, metric, statistic)| {
@@ -69,6 +70,7 @@ fn row(point: &PointSummary, place: String) -> Option<Vec<String>> {
     }));
     row.push(checks(window, |check| format!("{:.1}", 100.0 * check.cov)));
     row.push(checks(window, |check| if check.p < 0.001 { "<0.001".to_owned() } else { format!("{:.3}", check.p) }));
+    row.push(steady.to_owned());
     Some(row)
 }
 
