@@ -210,6 +210,8 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
     part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
     part.spec.requests = share.of_total(level.spec.requests);
     part.spec.share = share;
+    // One looks at the server for all.
+    part.series = level.series.filter(|_| share.part == 0);
     part
 }
 
@@ -223,7 +225,11 @@ fn usable(state: &OrderState) -> bool {
 
 /// The pieces as an earlier attempt left them, if every one of them runs or is done. Whatever else runs there is ended:
 /// nobody waits for it any more.
-async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, Adopted)>, LoadError> {
+async fn found(
+    workers: &[Worker],
+    pieces: &[Piece],
+    attempt: u32,
+) -> Result<Option<(Vec<Running>, Adopted)>, LoadError> {
     let mut running = Vec::new();
     let mut adopted = Adopted { attempt, was_running: false };
     for piece in pieces {
@@ -374,11 +380,14 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Option<PathBuf>) -> Result<Done, LoadError> {
     let mut runs = Vec::new();
     let mut before = None;
+    let (mut scrapes, mut silent) = (Vec::new(), Vec::new());
     let mut warm = WarmUp { ok: 0, failed: 0, example: None, totals: super::super::level::Totals::default() };
     for (done, offset, spill) in dones {
         match done {
             Done::Measured(measured) => {
-                let Measured { run, before: counters, .. } = *measured;
+                let Measured { run, before: counters, scrapes: seen, silent: unheard, .. } = *measured;
+                scrapes.extend(seen);
+                silent.extend(unheard);
                 before.get_or_insert(counters);
                 runs.push(merge::Part { run, offset, spill });
             }
@@ -405,5 +414,5 @@ async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Optio
         merged
     });
     let run = merged.await.map_err(|_| LoadError::Panicked)??;
-    Ok(Done::Measured(Box::new(Measured { run, before, after: None, offsets })))
+    Ok(Done::Measured(Box::new(Measured { run, before, after: None, offsets, scrapes, silent })))
 }

@@ -67,6 +67,7 @@ fn level(concurrency: u32, requests: u64) -> LevelOrder {
         },
         keep_raw: true,
         before: None,
+        series: None,
     }
 }
 
