@@ -102,7 +102,7 @@ async fn send(
     let model = &sending.way.endpoint.model;
     let prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, model, "warm-up");
     let spec = traffic::level_spec(workload, concurrency, requests);
-    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: false, before: None };
+    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: false, before: None, series: None };
     let place = sending::place(cx);
     let sent = sending.carry_out(here, "warm-up", Work::WarmUp(order), &place);
     let Carried { done, receipt } = watched(cx, "warming up", &spec, &place.live, sent).await?;
