@@ -121,3 +121,29 @@ fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     let ran = started.end(&["apply", "plan.toml"]);
     assert_eq!(room.left_behind(), "", "{}", ran.stderr);
 }
+
+/// With `DYNBENCH_STATIC`, a static dynbench that is put into an image.
+#[test]
+#[ignore = "needs a cluster"]
+#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+fn a_reaper_in_the_cluster_leaves_nothing_of_a_run_that_was_killed() {
+    let Ok(binary) = std::env::var("DYNBENCH_STATIC") else {
+        eprintln!("left out: DYNBENCH_STATIC is not set");
+        return;
+    };
+    let Some(room) = Room::new("preflight-reaped") else { return };
+    let image = "198.18.0.11:5000/preflight/dynbench:test";
+    room.world.ends(0, &["image", "--binary", &binary, "--push", image, "--insecure"]);
+    let text = plan("p", &room.namespace, "lease = \"2s\"");
+    let lines = "policy.ready-deadline = \"5m\"\npolicy.reaper = true\npolicy.expires-after = \"4s\"";
+    let text = text.replace(DEADLINE, lines) + &format!("[load]\nimage = \"{image}\"\n");
+    room.world.write("plan.toml", text);
+    let started = room.world.start(&["apply", "plan.toml"]);
+    room.until("the reaper runs", || {
+        let pods = room.get(&["pods", "-l", "dynbench.dev/role=reaper"]);
+        pods["items"][0]["status"]["phase"] == "Running"
+            && room.try_kubectl(&["get", "deployment", "-o", "name"]).is_some()
+    });
+    drop(started);
+    room.until("nothing is left", || room.left_behind().is_empty());
+}
