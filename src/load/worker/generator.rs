@@ -380,16 +380,15 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Option<PathBuf>) -> Result<Done, LoadError> {
     let mut runs = Vec::new();
     let mut before = None;
-    let (mut scrapes, mut silent) = (Vec::new(), Vec::new());
+    let mut silent = Vec::new();
     let mut warm = WarmUp { ok: 0, failed: 0, example: None, totals: super::super::level::Totals::default() };
     for (done, offset, spill) in dones {
         match done {
             Done::Measured(measured) => {
-                let Measured { run, before: counters, scrapes: seen, silent: unheard, .. } = *measured;
-                scrapes.extend(seen);
+                let Measured { run, before: counters, scrapes, silent: unheard, .. } = *measured;
                 silent.extend(unheard);
                 before.get_or_insert(counters);
-                runs.push(merge::Part { run, offset, spill });
+                runs.push(merge::Part { run, offset, spill, scrapes });
             }
             Done::Warmed(part) => {
                 warm = WarmUp {
@@ -413,6 +412,6 @@ async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Optio
         }
         merged
     });
-    let run = merged.await.map_err(|_| LoadError::Panicked)??;
+    let (run, scrapes) = merged.await.map_err(|_| LoadError::Panicked)??;
     Ok(Done::Measured(Box::new(Measured { run, before, after: None, offsets, scrapes, silent })))
 }

@@ -13,20 +13,21 @@ use super::super::level::{EndedBy, LevelRun, Totals};
 use super::offset::ClockOffset;
 use super::share::Share;
 use crate::base::{FileError, Timestamp};
-use crate::measure::{GeneratorHealth, RequestRecord, SpillReader, SpillWriter};
+use crate::measure::{GeneratorHealth, RequestRecord, ServerScrape, SpillReader, SpillWriter};
 
 /// What one worker measured.
 pub(super) struct Part {
     pub(super) run: LevelRun,
     pub(super) offset: ClockOffset,
     pub(super) spill: Option<PathBuf>,
+    pub(super) scrapes: Vec<ServerScrape>,
 }
 
-/// One run out of its parts, never none; their spill files are joined in `spill`.
+/// One run out of its parts, never none, and what the server said meanwhile; their spill files are joined in `spill`.
 ///
 /// # Errors
 /// When the spill files cannot be read or written.
-pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<LevelRun, LoadError> {
+pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<(LevelRun, Vec<ServerScrape>), LoadError> {
     let origin_of = |part: &Part| part.offset.to_ours(part.run.origin);
     let origin = parts.iter().map(origin_of).min().unwrap_or(Timestamp(0));
     let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
@@ -34,6 +35,7 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<LevelRun, 
     let mut doubts: Vec<u64> = parts.iter().map(|part| part.offset.uncertainty_ns).collect();
     doubts.sort_unstable_by(|one, other| other.cmp(one));
     let doubt_ns: u64 = doubts.iter().take(2).sum();
+    let mut heard = Vec::new();
     let mut joined = spill.map(Joined::create).transpose()?;
     let mut whole = LevelRun {
         records: Vec::new(),
@@ -50,6 +52,8 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<LevelRun, 
         if let (Some(joined), Some(from)) = (&mut joined, &part.spill) {
             joined.add(from, later)?;
         }
+        let later_s = later as f64 / 1e9;
+        heard.extend(part.scrapes.into_iter().map(|scrape| ServerScrape { t_s: scrape.t_s + later_s, ..scrape }));
         let share = Share { part: place, of };
         for mut record in part.run.records {
             shift(&mut record, later);
@@ -71,7 +75,7 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<LevelRun, 
     if let Some(joined) = joined {
         joined.finish()?;
     }
-    Ok(whole)
+    Ok((whole, heard))
 }
 
 /// Moves all moments of a record; `chunks` are relative to `sent` and stay.

@@ -260,10 +260,17 @@ fn generator(sweep: &[&PointSummary]) -> String {
     let largest = |of: fn(&PointSummary) -> f64| sweep.iter().map(|point| of(point)).fold(0.0, f64::max);
     let busiest = largest(|point| point.health.cpu_share);
     let watch = if busiest > BUSY_GENERATOR { " - NEAR ITS OWN LIMIT: high levels may be the generator's" } else { "" };
+    let workers = sweep.iter().map(|point| point.health.workers).max().unwrap_or(0);
+    let shared = if workers > 1 {
+        let doubt = largest(|point| point.health.clock_uncertainty_ms);
+        format!("; {workers} generators, clocks equal within {doubt:.2} ms")
+    } else {
+        String::new()
+    };
     let transports: std::collections::BTreeSet<_> = sweep.iter().map(|point| point.meta.transport.as_str()).collect();
     format!(
         "send lag p99 at most {:.2} ms, event loop late by p99 at most {:.2} ms, CPU at most {:.0} % of its cores, \
-         at most {:.2} SSE events a read; transport {}{watch}",
+         at most {:.2} SSE events a read; transport {}{shared}{watch}",
         largest(|point| point.health.send_lag_p99_ms),
         largest(|point| point.health.loop_lag_p99_ms),
         100.0 * busiest,

@@ -120,6 +120,64 @@ fn summary(world: &World, level: &str) -> Value {
 const APPLY: &[&str] = &["apply", PLAN, "--output-dir", "out"];
 const RESUME: &[&str] = &["apply", PLAN, "--output-dir", "out", "--resume"];
 
+const WATCHED: &[&str] = &["apply", PLAN, "--output-dir", "out", "--events", "events.jsonl"];
+
+/// Waits until a level has told of its first measured requests.
+fn until_measuring(world: &World) {
+    let measures = |event: &str| event.contains("load/c2") && event.contains("\"doing\":\"measuring\"");
+    while !std::fs::read_to_string(world.path("events.jsonl")).is_ok_and(|events| events.lines().any(measures)) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Levels long enough for something to happen in them.
+fn with_long_levels(world: &World) {
+    world.edit("requests = 40", "requests = 200");
+    world.edit("osl = 20", "osl = 100");
+}
+
+/// The API server is away for some seconds, as in an upgrade.
+fn api_server_away(seconds: u64) {
+    let tool = variable("DYNBENCH_TEST_CLUSTER_TOOL");
+    let does = |verb: &str| assert!(Command::new(&tool).args([verb, "kube-apiserver"]).status().unwrap().success());
+    does("stop");
+    std::thread::sleep(Duration::from_secs(seconds));
+    does("start");
+}
+
+#[test]
+#[ignore = "needs a cluster, and stops its API server"]
+fn cluster_a_level_in_the_cluster_is_not_disturbed_when_the_api_server_goes_away() {
+    let namespace = Namespace::with_mocker("inload-away");
+    let world = world(&namespace, &carried());
+    with_long_levels(&world);
+    let running = world.start(WATCHED);
+    until_measuring(&world);
+    api_server_away(4);
+    let ended = running.end(WATCHED);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let found = summary(&world, "c2");
+    assert_eq!((&found["counts"]["ok"], &found["invalid"]), (&serde_json::json!(200), &serde_json::json!([])));
+    // Said while it lasted.
+    assert!(world.read("events.jsonl").contains("its worker is out of reach"), "nobody was told");
+}
+
+#[test]
+#[ignore = "needs a cluster, and stops its API server"]
+fn cluster_a_cut_of_the_forwarded_port_makes_the_point_invalid() {
+    let namespace = Namespace::with_mocker("inload-cut");
+    let world = world(&namespace, "from = \"here\"");
+    with_long_levels(&world);
+    world.edit("concurrency = [2, 4]", "concurrency = [2]");
+    let running = world.start(WATCHED);
+    until_measuring(&world);
+    api_server_away(2);
+    let ended = running.end(WATCHED);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    let rules: Vec<_> = summary(&world, "c2")["invalid"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
+    assert!(rules.contains(&"transport".into()), "{rules:?}");
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn cluster_a_job_with_the_binary_carried_into_it_measures_and_leaves_nothing() {
@@ -156,14 +214,10 @@ fn cluster_two_workers_share_a_level_exactly() {
 fn cluster_a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
     let namespace = Namespace::with_mocker("inload-killed");
     let world = world(&namespace, &carried());
-    world.edit("requests = 40", "requests = 200");
-    world.edit("osl = 20", "osl = 100");
-    let running = world.start(&["apply", PLAN, "--output-dir", "out", "--events", "events.jsonl"]);
+    with_long_levels(&world);
+    let running = world.start(WATCHED);
     // Killed when the worker has told of its first requests: what is killed before that is only begun again.
-    let measures = |event: &str| event.contains("load/c2") && event.contains("\"doing\":\"measuring\"");
-    while !std::fs::read_to_string(world.path("events.jsonl")).is_ok_and(|events| events.lines().any(measures)) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until_measuring(&world);
     running.kill();
     world.ends(0, RESUME);
     let journal = world.read("out/.run/journal.jsonl");
@@ -177,7 +231,7 @@ fn cluster_a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_a_forwarded_port_carries_its_name_and_a_cut_spoils_the_point() {
+fn cluster_load_through_a_forwarded_port_says_so_in_every_result() {
     let namespace = Namespace::with_mocker("inload-forward");
     let world = world(&namespace, "from = \"here\"");
     world.ends(0, APPLY);
