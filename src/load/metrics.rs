@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::error::LoadError;
+use super::exposition::lines;
 
 /// Totals since the server's start, or the difference of two such. A counter that the server does not have is `None`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -84,21 +85,15 @@ const FAMILIES: &[(&str, &[Source])] = &[
 impl CounterSnapshot {
     /// Reads a `/metrics` page.
     pub fn parse(text: &str) -> Self {
-        let lines = || text.lines().filter(|line| !line.starts_with('#'));
-        let family = FAMILIES.iter().find(|(prefix, _)| lines().any(|line| line.starts_with(prefix)));
+        let family = FAMILIES.iter().find(|(prefix, _)| lines(text).any(|line| line.name.starts_with(prefix)));
         let mut found = Self::default();
         let Some((_, sources)) = family else { return found };
-        for line in lines() {
-            let Some(name_end) = line.find(['{', ' ']) else { continue };
-            let (name, rest) = line.split_at(name_end);
-            let Some(source) = sources.iter().find(|source| source.name == name) else { continue };
-            let (labels, value) = rest.rsplit_once('}').unwrap_or(("", rest));
-            if !source.labels.is_empty() && !source.labels.iter().any(|label| labels.contains(label)) {
+        for line in lines(text) {
+            let Some(source) = sources.iter().find(|source| source.name == line.name) else { continue };
+            if !source.labels.is_empty() && !source.labels.iter().any(|label| line.has(label)) {
                 continue;
             }
-            let Some(value) = value.split_whitespace().next().and_then(|value| value.parse::<f64>().ok()) else {
-                continue;
-            };
+            let value = line.value;
             let field = match source.adds {
                 Adds::Requests => &mut found.requests,
                 Adds::PromptTokens => &mut found.prompt_tokens,

@@ -12,6 +12,7 @@
 //! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
 //! | `worker` | all of this as orders, done here or by this program in a pod |
 //! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
+//! | `exposition`, `series` | the server's own view while a level runs |
 //! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
 //! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
@@ -26,6 +27,7 @@ mod counted;
 mod endpoint;
 mod error;
 mod exchange;
+mod exposition;
 mod flag;
 mod health;
 mod lengths;
@@ -38,6 +40,7 @@ mod queue;
 mod reading;
 mod request;
 mod ruler;
+mod series;
 mod slots;
 mod spill;
 mod sse;
@@ -61,11 +64,12 @@ pub use prompt::{Asker, Prompts};
 pub use reading::{BodyEnd, MAX_EVENT_BYTES, Reading};
 pub use request::{Api, Capabilities, Prepared, RequestShape};
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
+pub use series::{SeriesLog, SeriesSource, parse_series, watch_series};
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
-    Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order,
-    Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker,
-    WorkerError, WorkerOptions, perform, serve_worker,
+    Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
+    Measured as MeasuredLevel, MetricsPage, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status,
+    TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
 };
 
 #[cfg(test)]

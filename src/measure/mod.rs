@@ -12,6 +12,7 @@ mod record;
 mod same_work;
 #[cfg(test)]
 pub(crate) mod sample;
+mod server;
 mod spill;
 mod stats;
 mod steady;
@@ -31,6 +32,10 @@ pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMe
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;
+pub use server::{
+    Gpu, SERVER_SERIES, SeriesKind, ServerScrape, ServerSeries, ServerValue, ServerView, engines_of, server_rounds,
+    server_series, server_view,
+};
 pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use steady::{COV_LIMIT, DRIFT_LIMIT, STEADY_METRICS, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};

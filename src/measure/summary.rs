@@ -6,8 +6,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Formula, METRICS, duration_seconds};
+use super::objective::{Bound, goodput};
 use super::point::{Counts, FailureCount, GeneratorHealth, PointData, PointMeta};
 use super::record::{FailureClass, Outcome, RequestRecord, TokenSource};
+use super::server::ServerView;
 use super::stats::Distribution;
 use super::steady::SteadyWindow;
 
@@ -47,6 +49,12 @@ pub struct PointSummary {
     /// What ended the level, in words (`requests`, `duration`, ...). Filled by the caller.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// The bounds that goodput is of.
+    #[serde(default)]
+    pub objectives: Vec<Bound>,
+    /// What the server said of itself while the requests were under way. Filled by the caller.
+    #[serde(default)]
+    pub server: Vec<ServerView>,
     /// The same numbers over the steady part alone, and whether there is one; `None` when every user was never busy.
     #[serde(default)]
     pub steady: Option<SteadyWindow>,
@@ -123,6 +131,8 @@ impl PointSummary {
             cached_share: cached_share(&point.records),
             server_counters: Vec::new(),
             ended_by: None,
+            objectives: point.objectives.clone(),
+            server: Vec::new(),
             steady: SteadyWindow::of(&point.records),
             invalid: Vec::new(),
         }
@@ -137,6 +147,20 @@ impl PointSummary {
             Some((throughput, gpus)) => self.values.insert(PER_GPU.to_owned(), throughput / gpus),
             None => self.values.shift_remove(PER_GPU),
         };
+    }
+
+    /// Judges goodput by other bounds than those of the time of measuring.
+    pub fn set_objectives(&mut self, objectives: &[Bound], records: &[RequestRecord]) {
+        objectives.clone_into(&mut self.objectives);
+        for id in ["goodput", "goodput-share"] {
+            self.values.shift_remove(id);
+        }
+        if let Some(found) = goodput(records, objectives) {
+            self.values.insert("goodput-share".to_owned(), 100.0 * found.share);
+            if self.duration_s > 0.0 {
+                self.values.insert("goodput".to_owned(), found.good as f64 / self.duration_s);
+            }
+        }
     }
 
     /// Whether the point may be drawn and compared.
@@ -253,11 +277,36 @@ mod tests {
     }
 
     #[test]
+    fn goodput_follows_the_objectives_of_the_plan() {
+        let data = point(Shape::default());
+        let mut found = PointSummary::of(&data);
+        let whole = found.values["goodput"];
+        let tight = [Bound { metric: "ttft".to_owned(), statistic: "p99".to_owned(), bound: 100.0 }];
+        found.set_objectives(&tight, &data.records);
+        // 11 of each 21 requests have a TTFT of at most 100 ms.
+        assert!((found.values["goodput-share"] - 100.0 * 11.0 / 21.0).abs() < 0.5, "{}", found.values["goodput-share"]);
+        let again = PointSummary::of(&PointData { objectives: tight.to_vec(), ..data.clone() });
+        assert!((found.values["goodput"] / again.values["goodput"] - 1.0).abs() < 1e-12);
+        found.set_objectives(&data.objectives, &data.records);
+        assert!((found.values["goodput"] / whole - 1.0).abs() < 1e-12);
+        found.set_objectives(&[], &data.records);
+        assert_eq!(found.values.get("goodput"), None);
+    }
+
+    #[test]
     fn an_older_file_without_the_newer_fields_is_read() {
         let mut json = serde_json::to_value(summary(Shape::default())).unwrap();
-        for newer in
-            ["asked", "finish_reasons", "token_sources", "cached_share", "server_counters", "ended_by", "steady"]
-        {
+        for newer in [
+            "asked",
+            "finish_reasons",
+            "token_sources",
+            "cached_share",
+            "server_counters",
+            "ended_by",
+            "steady",
+            "server",
+            "objectives",
+        ] {
             json.as_object_mut().unwrap().remove(newer).unwrap();
         }
         assert_eq!(serde_json::from_value::<PointSummary>(json).unwrap().asked, Asked::default());

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::model::{
-    Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
+    Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, ServerMetrics, Validity,
+    Values, Workload,
 };
 use crate::base::{Name, Span, parse_duration};
 
@@ -123,6 +124,10 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         send_lag_ms: fields.number("send-lag-ms")?,
         require_steady: fields.flag("require-steady")?,
     })
+}
+
+pub(super) fn server_metrics(fields: Fields<'_>) -> ServerMetrics {
+    ServerMetrics { interval: fields.duration("interval") }
 }
 
 pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {

@@ -146,6 +146,7 @@ fn assemble(
         engine: build::engine(section("engine")?)?,
         exports: build::exports(section("exports")?)?,
         compare: comparison?,
+        server_metrics: build::server_metrics(section("server-metrics")?),
     })
 }
 

@@ -289,6 +289,14 @@ pub(super) const LOAD: &[Key] = &[
     ),
 ];
 
+/// `[server-metrics]`
+pub(super) const SERVER_METRICS: &[Key] = &[defaulted(
+    "interval",
+    Shape::OneOf(&[Shape::Duration, Shape::Integer { min: 0, max: 0 }]),
+    "\"1s\"",
+    "how often the server's own /metrics are read while a level runs; 0: not at all",
+)];
+
 /// `[compare]`
 pub(super) const COMPARE: &[Key] = &[
     defaulted("primary", Shape::Metric, "\"output-throughput\"", "the one metric that the verdict is about"),
@@ -331,5 +339,6 @@ pub(super) const TOP: &[Key] = &[
     optional("load", Shape::Table(LOAD), "where load comes from, for Kubernetes"),
     optional("hooks", Shape::Table(HOOKS), "commands of yours at fixed moments"),
     optional("exports", Shape::Table(EXPORTS), "files written for each level"),
+    optional("server-metrics", Shape::Table(SERVER_METRICS), "how the server's own view is read"),
     optional("compare", Shape::Table(COMPARE), "what the verdict is about"),
 ];

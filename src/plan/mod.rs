@@ -38,8 +38,8 @@ pub use expand::expand;
 pub use load::{Checked, check_text, load_plan};
 pub use model::{
     Api, Comparison, Custom, Deployment, Engine, Exports, Hook, Hooks, IncarnationPolicy, LoadFrom, LoadSource, Model,
-    Objective, OnFailure, Plan, PlotChoice, Policy, Request, SecretKey, TargetChoice, Teardown, Validity, Values,
-    Workload,
+    Objective, OnFailure, Plan, PlotChoice, Policy, Request, SecretKey, ServerMetrics, TargetChoice, Teardown,
+    Validity, Values, Workload,
 };
 pub use resolved::resolved_toml;
 pub use schema::schema_json;

@@ -46,6 +46,9 @@ pub struct Plan {
     pub exports: Exports,
     /// What the verdict is about.
     pub compare: Comparison,
+    /// How the server's own view is read.
+    #[serde(default)]
+    pub server_metrics: ServerMetrics,
 }
 
 /// `[model]`
@@ -243,6 +246,19 @@ pub struct Validity {
     pub send_lag_ms: f64,
     /// Whether a point that never becomes steady is invalid.
     pub require_steady: bool,
+}
+
+/// `[server-metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerMetrics {
+    /// How often `/metrics` is read while a level runs; `None`: not at all.
+    pub interval: Option<Duration>,
+}
+
+impl Default for ServerMetrics {
+    fn default() -> Self {
+        Self { interval: Some(Duration::from_secs(1)) }
+    }
 }
 
 /// `[policy]`

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::error::ReportError;
-use super::format::{RESULTS_JSON, read_point, read_records};
+use super::format::{RESULTS_JSON, read_point, read_records, read_server_metrics};
 use super::info::RunInfo;
 use crate::base::{Name, list_dir};
-use crate::measure::{PointSummary, RequestRecord};
+use crate::measure::{PointSummary, RequestRecord, ServerScrape};
 
 /// All of a run that was published.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,14 @@ impl Point {
     /// When the file is missing, damaged or newer than this program.
     pub fn records(&self) -> Result<Vec<RequestRecord>, ReportError> {
         read_records(&self.dir)
+    }
+
+    /// Reads what the server said of itself.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is damaged or newer than this program.
+    pub fn server_metrics(&self) -> Result<Vec<ServerScrape>, ReportError> {
+        read_server_metrics(&self.dir)
     }
 }
 

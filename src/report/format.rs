@@ -1,12 +1,12 @@
 //! The files of one point: `results.json` (numbers), `results.csv` (the same as a table), `requests.jsonl` (every
-//! request).
+//! request), `server_metrics.jsonl` (what the server said of itself).
 //!
 //! Each JSON file says in its first fields what it is and which version of it. Old files are read by newer programs;
 //! a newer file is refused with words, never guessed at.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,15 @@ use serde_json::Value;
 use super::error::ReportError;
 use super::rows::write_csv;
 use crate::base::{FileError, read_text, write_atomic, write_atomic_with};
-use crate::measure::{PointData, PointSummary, RequestRecord};
+use crate::measure::{PointData, PointSummary, RequestRecord, ServerScrape};
 
 /// Version of all files written by this floor.
-pub const FILE_VERSION: u32 = 1;
+pub const FILE_VERSION: u32 = 2;
 
 /// What each version changed. Unknown fields are refused, so a further field is a new version too; it has a default,
 /// so that older files are still read.
-pub const VERSIONS: &[(u32, &str)] = &[(1, "the first")];
+pub const VERSIONS: &[(u32, &str)] =
+    &[(1, "the first"), (2, "points: `steady`, `server`, more of `health`; `server_metrics.jsonl`")];
 
 /// What a file says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum FileKind {
     Point,
     /// `requests.jsonl` of a point.
     Requests,
+    /// `server_metrics.jsonl` of a point.
+    ServerMetrics,
     /// `results.json` of a run.
     Run,
 }
@@ -41,6 +44,7 @@ impl FileKind {
         match self {
             Self::Point => "dynbench-point",
             Self::Requests => "dynbench-requests",
+            Self::ServerMetrics => "dynbench-server-metrics",
             Self::Run => "dynbench-run",
         }
     }
@@ -52,6 +56,8 @@ pub(super) const RESULTS_JSON: &str = "results.json";
 pub(super) const RESULTS_CSV: &str = "results.csv";
 /// Name of the records' file.
 pub(super) const REQUESTS: &str = "requests.jsonl";
+/// Name of the server's own view.
+const SERVER_METRICS: &str = "server_metrics.jsonl";
 
 /// The first line of a file with a record a line.
 #[derive(Serialize, Deserialize)]
@@ -129,7 +135,35 @@ pub fn read_point(dir: &Path) -> Result<PointSummary, ReportError> {
 /// # Errors
 /// When `requests.jsonl` is missing, damaged (with the line), something else, or newer than this program.
 pub fn read_records(dir: &Path) -> Result<Vec<RequestRecord>, ReportError> {
-    let path = dir.join(REQUESTS);
+    read_lines(dir.join(REQUESTS), FileKind::Requests)
+}
+
+/// Writes what the server said of itself into a point's folder, one page at one moment a line; nothing when nothing was
+/// heard.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_server_metrics(dir: &Path, scrapes: &[ServerScrape]) -> Result<(), ReportError> {
+    if scrapes.is_empty() {
+        return Ok(());
+    }
+    write_atomic_with(&dir.join(SERVER_METRICS), |file| {
+        write_line(file, &Head::of(FileKind::ServerMetrics))?;
+        scrapes.iter().try_for_each(|scrape| write_line(file, scrape))
+    })?;
+    Ok(())
+}
+
+/// Reads what [`write_server_metrics`] wrote.
+///
+/// # Errors
+/// When the file is missing, damaged (with the line), something else, or newer than this program.
+pub fn read_server_metrics(dir: &Path) -> Result<Vec<ServerScrape>, ReportError> {
+    read_lines(dir.join(SERVER_METRICS), FileKind::ServerMetrics)
+}
+
+/// Reads a file of a head and a record a line.
+fn read_lines<T: DeserializeOwned>(path: PathBuf, kind: FileKind) -> Result<Vec<T>, ReportError> {
     let file = File::open(&path).map_err(|source| FileError::new("open", &path, source))?;
     let mut records = Vec::new();
     let mut head_seen = false;
@@ -139,16 +173,17 @@ pub fn read_records(dir: &Path) -> Result<Vec<RequestRecord>, ReportError> {
         if head_seen {
             records.push(serde_json::from_str(&line).map_err(damaged)?);
         } else {
-            serde_json::from_str::<Head>(&line).map_err(damaged)?.check(FileKind::Requests, &path)?;
+            serde_json::from_str::<Head>(&line).map_err(damaged)?.check(kind, &path)?;
             head_seen = true;
         }
     }
-    if head_seen { Ok(records) } else { Err(ReportError::OtherFormat { path, expected: FileKind::Requests.as_str() }) }
+    if head_seen { Ok(records) } else { Err(ReportError::OtherFormat { path, expected: kind.as_str() }) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::ServerValue;
     use crate::measure::sample::{Shape, point};
 
     #[test]
@@ -172,15 +207,32 @@ mod tests {
         for name in [RESULTS_JSON, REQUESTS] {
             let path = dir.path().join(name);
             let text = read_text(&path).unwrap();
-            let newer =
-                text.replacen("\"version\": 1", "\"version\": 9", 1).replacen("\"version\":1", "\"version\":9", 1);
+            let now = |colon: &str| format!("\"version\":{colon}{FILE_VERSION}");
+            let newer = text.replacen(&now(" "), "\"version\": 9", 1).replacen(&now(""), "\"version\":9", 1);
             assert_ne!(newer, text);
             write_atomic(&path, newer.as_bytes()).unwrap();
         }
         for error in [read_point(dir.path()).unwrap_err(), read_records(dir.path()).unwrap_err()] {
-            assert!(matches!(error, ReportError::Newer { found: 9, known: 1, .. }), "{error}");
-            assert!(error.to_string().contains("newer dynbench (format 9, this one knows 1)"), "{error}");
+            assert!(matches!(error, ReportError::Newer { found: 9, known: FILE_VERSION, .. }), "{error}");
+            assert!(error.to_string().contains("newer dynbench (format 9, this one knows 2)"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_server_said_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        write_server_metrics(dir.path(), &[]).unwrap();
+        assert!(read_server_metrics(dir.path()).is_err(), "nothing heard, no file");
+        let value = |role: &str| ServerValue {
+            series: "kv-usage".to_owned(),
+            value: 0.25,
+            role: Some(role.to_owned()).filter(|role| !role.is_empty()),
+            gpu: None,
+        };
+        let values = vec![value("decode"), value("")];
+        let scrapes = [ServerScrape { t_s: 1.5, round: 1, url: "http://h".to_owned(), values }];
+        write_server_metrics(dir.path(), &scrapes).unwrap();
+        assert_eq!(read_server_metrics(dir.path()).unwrap(), scrapes);
     }
 
     #[test]

@@ -19,7 +19,9 @@ mod text;
 pub use dataset::{Point, RunResults};
 pub use error::ReportError;
 pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, RawExchange, RawSource, write_exports};
-pub use format::{FILE_VERSION, FileKind, VERSIONS, read_point, read_records, write_point};
+pub use format::{
+    FILE_VERSION, FileKind, VERSIONS, read_point, read_records, read_server_metrics, write_point, write_server_metrics,
+};
 pub use imports::{IMPORTS, Import, Imported, is_foreign, read_foreign};
 pub use info::{DeploymentInfo, RunInfo, StepNote, StepState, read_info, write_run_results};
 pub use summary::{SUMMARY_FILE, summary_text, write_summary};

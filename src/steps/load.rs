@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::hooks::{self, Moment};
-use super::point::{self, Circumstances};
+use super::point::{self, Circumstances, Observed};
 use super::sending::{self, Sending};
 use super::surroundings::{Surroundings, folder};
 use super::traffic;
@@ -99,14 +99,18 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let model = &sending.way.endpoint.model;
     let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, model, &level);
     let spec = traffic::level_spec(workload, concurrency, workload.requests_at(concurrency));
-    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: spill.is_some(), before: None };
+    let series = cx.shared.plan.server_metrics.interval;
+    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: spill.is_some(), before: None, series };
 
     let place = Place { spill: spill.map(Path::to_owned), ..sending::place(cx) };
     let sent = sending.carry_out(here, "level", Work::Level(order), &place);
     let Carried { done, receipt } = watched(cx, "measuring", &spec, &place.live, sent).await?;
     let Done::Measured(measured) = done else { return Err(sending::unexpected()) };
-    let MeasuredLevel { run, before, .. } = *measured;
-    let checks = sending.counters_since(here, &before, &run.totals).await?;
+    let checks = sending.counter_checks(here, &measured, &receipt).await?;
+    let MeasuredLevel { run, scrapes, silent, .. } = *measured;
+    for url in silent {
+        cx.note(format!("{url}/metrics tells nothing of the server's own view")).await?;
+    }
     let mut breaches = Vec::new();
     breaches.extend(run.failed.as_ref().map(|why| Breach {
         rule: "failed".to_owned(),
@@ -118,7 +122,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
 
     let transport = sending.way.transport;
     let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency, transport };
-    let summary = point::finish(&circumstances, run, checks, breaches, spill).await?;
+    let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     sending.acknowledge(cx, &receipt).await?;
     let invalid = summary.invalid.iter().map(|breach| Invalid {
         rule: breach.rule.clone(),

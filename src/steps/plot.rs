@@ -110,6 +110,9 @@ pub fn draw(results: &RunResults, pictures: &[Picture<'_>], dir: &Path) -> Resul
     let records = |meta: &crate::measure::PointMeta| {
         results.points.iter().find(|point| point.summary.meta == *meta)?.records().ok()
     };
+    let server = |meta: &crate::measure::PointMeta| {
+        results.points.iter().find(|point| point.summary.meta == *meta)?.server_metrics().ok()
+    };
     let deployments = results.deployments();
     let transport = points.first().map_or_else(String::new, |point| point.meta.transport.clone());
     let input = PlotInput {
@@ -121,6 +124,7 @@ pub fn draw(results: &RunResults, pictures: &[Picture<'_>], dir: &Path) -> Resul
         deployments: &deployments,
         points: &points,
         records: &records,
+        server: &server,
         objectives: &results.info.objectives,
     };
     plots::draw_all(&input, pictures, dir)

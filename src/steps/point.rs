@@ -7,9 +7,12 @@ use super::raw::SpilledResponses;
 use super::surroundings::Surroundings;
 use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
-use crate::measure::{Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge};
+use crate::measure::{
+    Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ServerScrape, ServerView, ValidityRules,
+    judge, server_view,
+};
 use crate::plan::{Api, Plan, Workload};
-use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point};
+use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point, write_server_metrics};
 use crate::run::{FailureKind, StepFailure};
 use crate::target::Ready;
 
@@ -24,12 +27,21 @@ pub(super) struct Circumstances<'a> {
     pub(super) transport: &'static str,
 }
 
+/// What was seen of the server around a level.
+pub(super) struct Observed {
+    /// Its counters beside ours.
+    pub(super) checks: Vec<CounterCheck>,
+    /// What already makes the point unfit.
+    pub(super) breaches: Vec<Breach>,
+    /// What it said of itself meanwhile.
+    pub(super) scrapes: Vec<ServerScrape>,
+}
+
 /// Sums up, judges, asks the hook, writes all files of the point.
 pub(super) async fn finish(
     around: &Circumstances<'_>,
     run: LevelRun,
-    checks: Vec<CounterCheck>,
-    breaches: Vec<Breach>,
+    observed: Observed,
     spill: Option<&Path>,
 ) -> Result<PointSummary, StepFailure> {
     let cx = around.here.cx;
@@ -44,10 +56,11 @@ pub(super) async fn finish(
     };
     let summarize = |data: &PointData| {
         let mut summary = PointSummary::of(data);
-        summary.server_counters.clone_from(&checks);
+        summary.server_counters.clone_from(&observed.checks);
+        summary.server = view(data, &observed.scrapes);
         summary.ended_by = Some(ended_by.clone());
         summary.invalid = judge(&summary, &rules(plan));
-        summary.invalid.extend(breaches.iter().cloned());
+        summary.invalid.extend(observed.breaches.iter().cloned());
         summary
     };
     let mut summary = summarize(&data);
@@ -57,12 +70,14 @@ pub(super) async fn finish(
         summary = summarize(&data);
     }
     let dir = cx.attempt_dir.clone();
+    let scrapes = observed.scrapes;
     let settings = export_settings(around);
     let families = families(plan);
     let keep_raw = plan.exports.raw;
     let spill = spill.map(Path::to_owned);
     let written = tokio::task::spawn_blocking(move || {
         write_point(&dir, &data, &summary)?;
+        write_server_metrics(&dir, &scrapes)?;
         if !families.is_empty() {
             let raw = spill.as_deref().map(|spill| SpilledResponses {
                 spill,
@@ -88,6 +103,14 @@ pub(super) async fn finish(
         Ok(Err(error)) => Err(StepFailure::from_error(FailureKind::Storage, &error)),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// The server's own view while the point's requests were under way.
+fn view(data: &PointData, scrapes: &[ServerScrape]) -> Vec<ServerView> {
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    let from = data.records.iter().map(|record| record.sent).min().unwrap_or(0);
+    let to = data.records.iter().map(|record| record.end).max().unwrap_or(0);
+    server_view(scrapes, seconds(from), seconds(to))
 }
 
 fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {

@@ -70,8 +70,8 @@ fn gpus(plan: &Plan, deployment: &Deployment) -> Option<f64> {
     deployment.gpus.or_else(|| target(&deployment.target.kind)?.gpus(plan, deployment))
 }
 
-/// Reads all published points of a run. GPUs are those of the plan as it is now: correcting their number needs no new
-/// measurement.
+/// Reads all published points of a run. GPUs and objectives are those of the plan as it is now: correcting them needs no
+/// new measurement.
 ///
 /// # Errors
 /// When a point is damaged, or newer than this program.
@@ -80,6 +80,11 @@ pub fn with_plan(dir: &Path, plan: &Plan, info: RunInfo) -> Result<RunResults, R
     for point in &mut results.points {
         if let Some(deployment) = plan.deployments.get(&point.summary.meta.deployment) {
             point.summary.set_gpus(gpus(plan, deployment));
+        }
+        let objectives = bounds(plan);
+        if point.summary.objectives != objectives {
+            let records = point.records()?;
+            point.summary.set_objectives(&objectives, &records);
         }
     }
     Ok(results)

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::load;
 use crate::load::{
-    Asker, EndpointRef, FaultKind, Lengths, LevelSpec, PromptsOrder, RequestShape, RulerOrder, TokenizerFile, Tuning,
+    Asker, EndpointRef, FaultKind, Lengths, LevelSpec, MetricsPage, PromptsOrder, RequestShape, RulerOrder,
+    TokenizerFile, Tuning,
 };
 use crate::plan::{Api, Deployment, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
+use crate::target::MetricsUrl;
 
 /// Limit for a single question outside of a measurement, unless the plan's own limit of a request is shorter.
 const QUESTION: Duration = Duration::from_secs(60);
@@ -20,12 +22,13 @@ pub(super) fn patience(workload: &Workload) -> Duration {
 
 /// The server as the generator knows it: secrets by the names of their variables.
 pub(super) fn endpoint(found: &target::Endpoint) -> EndpointRef {
+    let page = |page: &MetricsUrl| MetricsPage { url: page.url.clone(), role: page.role.clone() };
     EndpointRef {
         url: found.url.clone(),
         headers_env: found.headers_env.clone(),
         api_key_env: found.api_key_env.clone(),
         ca_file: found.ca_file.clone(),
-        metrics_urls: found.metrics_urls.clone(),
+        metrics_pages: found.metrics_urls.iter().map(page).collect(),
     }
 }
 

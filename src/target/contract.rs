@@ -33,7 +33,46 @@ pub struct Endpoint {
     /// The model's id as this server lists it.
     pub model: String,
     /// Base URLs whose `/metrics` tell the server's own view.
-    pub metrics_urls: Vec<String>,
+    pub metrics_urls: Vec<MetricsUrl>,
+}
+
+/// Where a part of a deployment tells its own view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "MetricsUrlForm")]
+pub struct MetricsUrl {
+    /// Base URL of its `/metrics`.
+    pub url: String,
+    /// What it is a part of: `frontend`, `prefill`, `decode`, ... Where one is the `frontend` only its counters are
+    /// compared with ours: workers count the same requests again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+impl From<String> for MetricsUrl {
+    fn from(url: String) -> Self {
+        Self { url, role: None }
+    }
+}
+
+/// As journals have it: a URL alone in older ones.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MetricsUrlForm {
+    Url(String),
+    WithRole {
+        url: String,
+        #[serde(default)]
+        role: Option<String>,
+    },
+}
+
+impl From<MetricsUrlForm> for MetricsUrl {
+    fn from(form: MetricsUrlForm) -> Self {
+        match form {
+            MetricsUrlForm::Url(url) => url.into(),
+            MetricsUrlForm::WithRole { url, role } => Self { url, role },
+        }
+    }
 }
 
 /// What `deploy` started, small enough for the journal.
@@ -222,5 +261,20 @@ impl TargetError {
     /// An error that may pass by itself.
     pub fn passing(message: impl Into<String>) -> Self {
         Self { passing: true, ..Self::new(message) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_older_journals_have_no_role() {
+        let read: Vec<MetricsUrl> =
+            serde_json::from_str(r#"["http://a", {"url": "http://b", "role": "decode"}, {"url": "http://c"}]"#)
+                .unwrap();
+        let told: Vec<_> = read.iter().map(|page| (page.url.as_str(), page.role.as_deref())).collect();
+        assert_eq!(told, [("http://a", None), ("http://b", Some("decode")), ("http://c", None)]);
+        assert_eq!(serde_json::from_value::<Vec<MetricsUrl>>(serde_json::to_value(&read).unwrap()).unwrap(), read);
     }
 }

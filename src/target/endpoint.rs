@@ -115,7 +115,7 @@ fn read(live: Live<'_>) -> Result<Endpoint, TargetError> {
         api_key_env: raw.api_key_env,
         ca_file: raw.ca_file.map(|file| live.plan.dir.join(file)),
         model: served_model(live.plan, live.deployment).to_owned(),
-        metrics_urls,
+        metrics_urls: metrics_urls.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -135,7 +135,7 @@ impl Existing {
     async fn life(&self, endpoint: &Endpoint) -> Value {
         let server = self.prober.models(endpoint).await.ok().and_then(|listing| listing.server);
         let mut starts = BTreeMap::new();
-        for base in &endpoint.metrics_urls {
+        for base in endpoint.metrics_urls.iter().map(|page| &page.url) {
             // A server without metrics is no fault: its restarts are then not seen.
             if let Some(start) = self.prober.metrics(endpoint, base).await.ok().as_deref().and_then(process_start) {
                 starts.insert(base.clone(), start);

@@ -280,7 +280,7 @@ mod tests {
             api_key_env: None,
             ca_file: None,
             model: "m".to_owned(),
-            metrics_urls: vec![url],
+            metrics_urls: vec![url.into()],
         };
         (endpoint, task)
     }

@@ -33,11 +33,11 @@ mod share;
 mod shelf;
 
 pub use client::{Alive, Lifeline, Worker};
-pub use generator::{Carried, Generator, Receipt};
+pub use generator::{Adopted, Carried, Generator, Receipt};
 pub use offset::ClockOffset;
 pub use order::{
-    Done, EndpointRef, LevelOrder, Measured, Order, Page, PromptsOrder, RulerOrder, TokenizerFile, TuneOrder, Tuning,
-    Work,
+    Done, EndpointRef, LevelOrder, Measured, MetricsPage, Order, Page, PromptsOrder, RulerOrder, TokenizerFile,
+    TuneOrder, Tuning, Work,
 };
 pub use perform::{Place, perform};
 pub use serve::{WorkerError, WorkerOptions, serve_worker};

@@ -18,8 +18,10 @@ use super::super::probe::canary;
 use super::super::prompt::{Asker, Prompts};
 use super::super::request::{Capabilities, RequestShape};
 use super::super::ruler::{Calibration, LocalTokenizer, Ruler};
+use super::super::series::SeriesSource;
 use super::offset::ClockOffset;
 use crate::base::{Digest, digest_file};
+use crate::measure::ServerScrape;
 
 /// One thing to do with a server under test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,9 +49,22 @@ pub struct EndpointRef {
     pub api_key_env: Option<String>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Base URLs whose `/metrics` tell the server's own counters; empty: `url`.
-    pub metrics_urls: Vec<String>,
+    /// Whose `/metrics` tell the server's own view; empty: that of `url`.
+    pub metrics_pages: Vec<MetricsPage>,
 }
+
+/// Where a part of a server tells its own view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MetricsPage {
+    /// Base URL.
+    pub url: String,
+    /// `frontend`, `prefill`, `decode`, ..., if it is known.
+    pub role: Option<String>,
+}
+
+/// The part whose counters count each request once.
+const FRONTEND: &str = "frontend";
 
 impl EndpointRef {
     /// The endpoint, with secrets read from this process' environment.
@@ -60,14 +75,30 @@ impl EndpointRef {
         Endpoint::new(&self.spec()?)
     }
 
-    /// Where the server's own counters are read.
+    /// Where the server's own counters are read that are compared with ours: at its frontend, where it is known which
+    /// that is. Whatever stands behind it counts each request again.
     ///
     /// # Errors
     /// As [`Self::resolve`].
     pub fn metrics(&self) -> Result<Vec<Endpoint>, LoadError> {
+        let sources = self.series()?;
+        let is_frontend = |source: &SeriesSource| source.role.as_deref() == Some(FRONTEND);
+        let known = sources.iter().any(is_frontend);
+        Ok(sources.into_iter().filter(|source| !known || is_frontend(source)).map(|source| source.endpoint).collect())
+    }
+
+    /// Where the server's own view is read: the pages of all its parts.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn series(&self) -> Result<Vec<SeriesSource>, LoadError> {
         let spec = self.spec()?;
-        let urls = if self.metrics_urls.is_empty() { std::slice::from_ref(&self.url) } else { &self.metrics_urls };
-        urls.iter().map(|url| Endpoint::at(&spec, url)).collect()
+        let only = [MetricsPage { url: self.url.clone(), role: None }];
+        let pages = if self.metrics_pages.is_empty() { &only[..] } else { &self.metrics_pages };
+        let source = |page: &MetricsPage| {
+            Ok(SeriesSource { endpoint: Endpoint::at(&spec, &page.url)?, role: page.role.clone() })
+        };
+        pages.iter().map(source).collect()
     }
 
     fn spec(&self) -> Result<EndpointSpec, LoadError> {
@@ -129,8 +160,11 @@ pub struct LevelOrder {
     pub prompts: PromptsOrder,
     /// Whether raw responses are kept.
     pub keep_raw: bool,
-    /// The server's counters before the level, where somebody has read them; else the doer does.
+    /// The server's counters before the level, where somebody has read them and will do so after it: the level is one of
+    /// several parts. `None`: whoever does it reads both.
     pub before: Option<CounterSnapshot>,
+    /// How often the server's own view is read meanwhile; `None`: not at all.
+    pub series: Option<Duration>,
 }
 
 /// The requests of a level.
@@ -308,9 +342,15 @@ pub struct Measured {
     pub run: LevelRun,
     /// The server's counters before its first request.
     pub before: CounterSnapshot,
+    /// The same after its last; `None`: the level has other parts, which may not have ended yet.
+    pub after: Option<CounterSnapshot>,
     /// The clocks of the workers against that of the first, where there were several.
     #[serde(default)]
     pub offsets: Vec<ClockOffset>,
+    /// What the server said of itself meanwhile, on the records' clock.
+    pub scrapes: Vec<ServerScrape>,
+    /// Base URLs of pages that told nothing.
+    pub silent: Vec<String>,
 }
 
 /// One page of metrics.

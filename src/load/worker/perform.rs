@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::ceiling::ceiling_of;
 use super::super::closed::{run_closed, warm_up};
@@ -12,6 +13,7 @@ use super::super::counted::all_equal;
 use super::super::error::LoadError;
 use super::super::level::{LevelSpec, LiveProgress, Totals};
 use super::super::metrics::{CounterSnapshot, scrape};
+use super::super::series::{SeriesLog, SeriesSource, watch_series};
 use super::order::{Done, EndpointRef, Measured, Page, Work};
 
 /// Limit for one page of metrics.
@@ -58,12 +60,20 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
                 Some(before) => before,
                 None => counters(endpoint).await,
             };
+            let listening = Listening::start(endpoint.series()?, order.series);
             let mut run = run_closed(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
             run.health.ceiling_events_per_s = ceiling_of(&run.health).await;
             if place.cancel.is_cancelled() {
                 return Err(LoadError::Cancelled);
             }
-            Ok(Done::Measured(Box::new(Measured { run, before, offsets: Vec::new() })))
+            let after = match order.before {
+                Some(_) => None,
+                None => Some(settled(endpoint, &before, &run.totals).await),
+            };
+            let heard = listening.stop().await;
+            let silent = heard.silent.clone();
+            let scrapes = heard.since(run.origin);
+            Ok(Done::Measured(Box::new(Measured { run, before, after, offsets: Vec::new(), scrapes, silent })))
         }
         Work::Count => Ok(Done::Counted(counters(endpoint).await)),
         Work::Settle { before, totals } => Ok(Done::Counted(settled(endpoint, before, totals).await)),
@@ -75,6 +85,35 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
                 pages.push(Page { url: from.url().to_owned(), text });
             }
             Ok(Done::Scraped(pages))
+        }
+    }
+}
+
+/// The reading of the server's own view, on a task of its own; ended when dropped.
+struct Listening {
+    stop: CancellationToken,
+    task: Option<AbortOnDropHandle<SeriesLog>>,
+}
+
+impl Listening {
+    /// Starts it; without an interval nothing is read.
+    fn start(sources: Vec<SeriesSource>, interval: Option<Duration>) -> Self {
+        let stop = CancellationToken::new();
+        let task = interval.map(|interval| {
+            let stop = stop.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { watch_series(&sources, interval, &stop).await }))
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) -> SeriesLog {
+        self.stop.cancel();
+        match self.task {
+            Some(task) => match task.await {
+                Ok(log) => log,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            None => SeriesLog::default(),
         }
     }
 }

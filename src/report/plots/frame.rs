@@ -132,14 +132,28 @@ pub(super) struct Panel {
 }
 
 impl Panel {
+    /// How wide a title may be in a cell with that vertical axis.
+    pub(super) fn title_room(cell: &Area, y: &Axis) -> f64 {
+        cell.right - Self::left(cell, y)
+    }
+
+    /// Where data begin.
+    fn left(cell: &Area, y: &Axis) -> f64 {
+        let widest = y.ticks.iter().map(|(_, label)| font::width(label, style::TICK, false)).fold(0.0, f64::max);
+        cell.left + Self::y_title(y) + widest + 14.0
+    }
+
+    fn y_title(y: &Axis) -> f64 {
+        if y.title.is_empty() { 0.0 } else { style::AXIS_TITLE * 1.5 }
+    }
+
     /// Draws title, grid, ticks and axis titles into a cell. An axis whose title is empty gets none.
     pub(super) fn draw(scene: &mut Scene, cell: &Area, title: &str, x: Axis, y: Axis) -> Self {
-        let widest = y.ticks.iter().map(|(_, label)| font::width(label, style::TICK, false)).fold(0.0, f64::max);
-        let y_title = if y.title.is_empty() { 0.0 } else { style::AXIS_TITLE * 1.5 };
+        let y_title = Self::y_title(&y);
         let x_title = if x.title.is_empty() { 0.0 } else { style::AXIS_TITLE * 1.45 };
         let above = if title.is_empty() { 8.0 } else { style::PANEL_TITLE * 1.6 };
         let area = Area {
-            left: cell.left + y_title + widest + 14.0,
+            left: Self::left(cell, &y),
             top: cell.top + above,
             right: cell.right - 14.0,
             bottom: cell.bottom - style::TICK * 1.65 - x_title,

@@ -1,10 +1,13 @@
 //! What pictures are made of, and what stands in the way of one.
 
 use crate::base::Name;
-use crate::measure::{Bound, Formula, Level, PointMeta, PointSummary, RequestRecord, metric};
+use crate::measure::{Bound, Formula, Level, PointMeta, PointSummary, RequestRecord, ServerScrape, metric};
 
 /// Gets the records of a point; `None` when they are not kept.
 pub type Records<'a> = dyn Fn(&PointMeta) -> Option<Vec<RequestRecord>> + 'a;
+
+/// Gets what the server said of itself during a point; `None` when it was not read.
+pub type ServerMetrics<'a> = dyn Fn(&PointMeta) -> Option<Vec<ServerScrape>> + 'a;
 
 /// All that pictures are drawn from.
 #[derive(Clone, Copy)]
@@ -26,6 +29,8 @@ pub struct PlotInput<'a> {
     pub points: &'a [PointSummary],
     /// The records behind them.
     pub records: &'a Records<'a>,
+    /// What the servers said of themselves meanwhile.
+    pub server: &'a ServerMetrics<'a>,
     /// Bounds that are drawn where their metric is.
     pub objectives: &'a [Bound],
 }
@@ -48,6 +53,9 @@ pub enum Missing {
         /// Metric and statistic.
         number: String,
     },
+    /// No server told anything of itself.
+    #[error("no server told its own view while a level ran (no /metrics, or `server-metrics.interval = 0`)")]
+    ServerMetrics,
     /// All samples are too small for that percentile.
     #[error("{percentile} needs {needed} requests at a level, the most there were is {largest}")]
     Sample {

@@ -22,6 +22,7 @@ mod labels;
 mod paint;
 mod scene;
 mod series;
+mod server_timeline;
 mod style;
 mod table;
 mod timeline;
@@ -32,6 +33,6 @@ mod tests;
 
 pub use custom::{CustomPlot, Scale};
 pub use draw::{Drawn, Picture, Rendered, draw, draw_all, render};
-pub use input::{Missing, PlotInput, Records};
+pub use input::{Missing, PlotInput, Records, ServerMetrics};
 pub use series::Group;
 pub use table::{PLOTS, PlotRow};

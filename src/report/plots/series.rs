@@ -218,7 +218,9 @@ fn short(why: &Missing) -> String {
     match why {
         Missing::Sample { percentile, needed, .. } => format!("{percentile} needs {needed} requests"),
         Missing::Number { number } => format!("no {number}"),
-        Missing::Plot { .. } | Missing::Points | Missing::Gpus { .. } | Missing::Records => why.to_string(),
+        Missing::Plot { .. } | Missing::Points | Missing::Gpus { .. } | Missing::Records | Missing::ServerMetrics => {
+            why.to_string()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::input::{Missing, PlotInput};
 use super::scene::Scene;
 use super::xy::{self, Form, against_concurrency};
-use super::{ecdf, timeline};
+use super::{ecdf, server_timeline, timeline};
 
 /// One row.
 pub struct PlotRow {
@@ -89,5 +89,11 @@ pub const PLOTS: &[PlotRow] = &[
         about: "Every request of the highest common level over time: whether the level was steady.",
         needs_gpus: false,
         draw: timeline::draw,
+    },
+    PlotRow {
+        id: "server-timeline",
+        about: "Queue, batch and KV cache of the servers at the highest common level over time, beside the requests under way.",
+        needs_gpus: false,
+        draw: server_timeline::draw,
     },
 ];

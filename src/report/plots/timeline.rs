@@ -67,8 +67,12 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
             (Axis::linear(values(), String::new(), about), "")
         };
         let what = format!(": {} ({}{scale})", metric.title.to_lowercase(), metric.unit);
-        let room = cell.width() * 0.88 - font::width(&what, style::PANEL_TITLE, true);
-        let title = font::fit(row.name.as_str(), style::PANEL_TITLE, true, room) + &what;
+        let room = Panel::title_room(cell, &y);
+        // A long name is cut; where even a few letters of it have no room, the metric goes by its abbreviation.
+        let short = format!(": {} ({}{scale})", metric.short.to_uppercase(), metric.unit);
+        let width = |words: &str| font::width(words, style::PANEL_TITLE, true);
+        let what = if width(row.name.as_str()) + width(&what) > room { short } else { what };
+        let title = font::fit(row.name.as_str(), style::PANEL_TITLE, true, room - width(&what)) + &what;
         let cell = Area { bottom: cell.bottom + if bottom { below } else { 0.0 }, ..*cell };
         let panel = Panel::draw(&mut page.scene, &cell, &title, x, y);
         fill(&mut page.scene, &panel, row, &dots[at / metrics.len()]);

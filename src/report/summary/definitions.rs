@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::levels::printed_metrics;
+use super::{levels, more};
 use crate::measure::{METRICS, metric};
 use crate::report::RunResults;
 use crate::report::text::wrapped;
@@ -12,7 +12,10 @@ pub(super) fn section(results: &RunResults) -> String {
         return String::new();
     }
     let info = &results.info;
-    let mut ids: BTreeSet<_> = printed_metrics().chain(["input-sequence-length", "output-sequence-length"]).collect();
+    let mut ids: BTreeSet<_> = levels::printed_metrics()
+        .chain(more::printed_metrics())
+        .chain(["input-sequence-length", "output-sequence-length"])
+        .collect();
     let named = info.objectives.iter().map(|bound| &bound.metric).chain([&info.compare.primary]);
     ids.extend(named.filter_map(|name| metric(name)).map(|row| row.id));
     let mut out = String::from("DEFINITIONS\n");

@@ -65,20 +65,10 @@ impl Line<'_> {
 
 pub(super) fn section(results: &RunResults) -> String {
     let mut out = String::new();
-    for workload in results.workloads() {
-        for deployment in results.deployments() {
-            let sweep = results.sweep(&deployment, &workload);
-            if !sweep.is_empty() {
-                let title = if results.workloads().len() > 1 {
-                    format!("{deployment}, {workload}")
-                } else {
-                    deployment.to_string()
-                };
-                out.push_str(&format!("\n{title}\n"));
-                out.push_str(&table(&sweep));
-                out.push_str(&remarks(&sweep));
-            }
-        }
+    for (title, sweep) in sweeps(results) {
+        out.push_str(&format!("\n{title}\n"));
+        out.push_str(&table(&sweep));
+        out.push_str(&remarks(&sweep));
     }
     if out.is_empty() {
         return out;
@@ -86,6 +76,19 @@ pub(super) fn section(results: &RunResults) -> String {
     let notes = notes(results);
     let gap = if notes.is_empty() { "" } else { "\n" };
     format!("LEVELS\n{out}{gap}{notes}")
+}
+
+/// The points of each deployment and workload that has some, with the title of their table.
+pub(super) fn sweeps(results: &RunResults) -> impl Iterator<Item = (String, Vec<&PointSummary>)> {
+    let workloads = results.workloads();
+    let several = workloads.len() > 1;
+    let all = workloads.into_iter().flat_map(move |workload| {
+        results.deployments().into_iter().map(move |deployment| {
+            let title = if several { format!("{deployment}, {workload}") } else { deployment.to_string() };
+            (title, results.sweep(&deployment, &workload))
+        })
+    });
+    all.filter(|(_, sweep)| !sweep.is_empty())
 }
 
 fn lines<'a>(sweep: &[&'a PointSummary]) -> Vec<Line<'a>> {

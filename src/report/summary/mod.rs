@@ -5,8 +5,11 @@ mod definitions;
 mod engines;
 mod header;
 mod levels;
+mod more;
 mod page;
+mod server;
 mod trouble;
 mod verdict;
+mod windows;
 
 pub use page::{SUMMARY_FILE, summary_text, write_summary};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{best, definitions, engines, header, levels, trouble, verdict};
+use super::{best, definitions, engines, header, levels, more, server, trouble, verdict, windows};
 use crate::base::write_atomic;
 use crate::report::{ReportError, RunResults};
 
@@ -17,6 +17,9 @@ pub fn summary_text(results: &RunResults) -> String {
         verdict::section(results),
         best::section(results),
         levels::section(results),
+        windows::section(results),
+        more::section(results),
+        server::section(results),
         trouble::section(results),
         definitions::section(results),
     ];

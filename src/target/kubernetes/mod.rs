@@ -18,6 +18,7 @@
 //! | `wait` | the layers of being ready: the rules, then what serves is asked |
 //! | `service`, `through` | where the model answers, and asking it through a forwarded port |
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
+//! | `pages` | where its parts tell their own view |
 //! | `logs` | logs of containers |
 //! | `collect` | what is kept of it before it is torn down |
 //! | `end` | everything is deleted, and its absence verified |
@@ -48,6 +49,7 @@ mod logs;
 mod look;
 mod objects;
 mod own;
+mod pages;
 mod preflight;
 mod quantity;
 mod rbac;

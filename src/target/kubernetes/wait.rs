@@ -22,6 +22,7 @@ use super::logs;
 use super::look::{look, node_kind};
 use super::rules::{Asked, History, judge};
 use super::seen::{Failure, Judgement, Patience, Seen};
+use super::pages;
 use super::service::{self, Serving};
 use super::through::Through;
 use crate::base::{Clock, SystemClock, format_duration};
@@ -219,8 +220,7 @@ async fn answering(
     let through = Through::new(prober, forward);
     let endpoint = Endpoint {
         url: serving.url(),
-        // Whoever counts requests: what stands behind them counts each of them again.
-        metrics_urls: backends.iter().map(service::Backend::url).collect(),
+        metrics_urls: pages::of(backends, &seen.pods),
         ..deployed.endpoint.clone()
     };
     let api = ready::api_of(live.plan);

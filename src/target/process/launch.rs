@@ -154,7 +154,7 @@ impl Launcher {
             api_key_env: None,
             ca_file: None,
             model: served_model(live.plan, live.deployment).to_owned(),
-            metrics_urls: resolved.metrics_urls,
+            metrics_urls: resolved.metrics_urls.into_iter().map(Into::into).collect(),
         };
         let state = serde_json::to_value(State { processes }).expect("the state is plain data");
         Ok(Deployed { endpoint, state })

@@ -11,7 +11,7 @@ use crate::base::{Name, Timestamp};
 use crate::measure::Bound;
 use crate::measure::{
     Breach, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
-    TokenSource,
+    ServerScrape, ServerValue, TokenSource,
 };
 
 /// Everything that an input borrows.
@@ -128,6 +128,7 @@ impl World {
 
     pub(super) fn with_input<T>(&self, use_it: impl FnOnce(&PlotInput<'_>) -> T) -> T {
         let records = |meta: &PointMeta| self.keep_records.then(|| self.records(meta));
+        let server = |meta: &PointMeta| self.keep_records.then(|| self.scrapes(meta));
         use_it(&PlotInput {
             plan: "agg-vs-disagg-vs-vanilla",
             run: "20261124-221003",
@@ -137,8 +138,38 @@ impl World {
             deployments: &self.deployments,
             points: &self.points,
             records: &records,
+            server: &server,
             objectives: &self.objectives,
         })
+    }
+
+    /// A server that runs at most 48 requests at a time and queues the others; the second deployment has two parts.
+    fn scrapes(&self, meta: &PointMeta) -> Vec<ServerScrape> {
+        let place = self.deployments.iter().position(|name| *name == meta.deployment).unwrap();
+        let end = self.records(meta).iter().map(|record| record.end).max().unwrap() as f64 / 1e9;
+        let parts: &[Option<&str>] = if place == 1 { &[Some("prefill"), Some("decode")] } else { &[None] };
+        let users = meta.level.value();
+        let value = |series: &str, value: f64, role: Option<&str>| ServerValue {
+            series: series.to_owned(),
+            value,
+            role: role.map(str::to_owned),
+            gpu: None,
+        };
+        let at = |round: u64| {
+            let wave = (round as f64 * 0.7 + place as f64).sin();
+            let of_part = |role: &Option<&str>| {
+                let share = if *role == Some("prefill") { 0.2 } else { 1.0 };
+                let running = (share * users * (0.9 + 0.1 * wave)).min(48.0);
+                [
+                    value("requests-waiting", (share * users - running).max(0.0).floor(), *role),
+                    value("requests-running", running.floor(), *role),
+                    value("kv-usage", (running / 60.0).min(1.0), *role),
+                ]
+            };
+            let values = parts.iter().flat_map(of_part).collect();
+            ServerScrape { t_s: end * round as f64 / 40.0, round, url: meta.url.clone(), values }
+        };
+        (0..40).map(at).collect()
     }
 
     fn records(&self, meta: &PointMeta) -> Vec<RequestRecord> {
