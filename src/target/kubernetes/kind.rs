@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::contract::{Live, TargetError};
 use super::super::endpoint::check_url;
 use super::client::Whereabouts;
+use super::rules::Asked;
 use super::{load, settings};
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
@@ -212,6 +213,11 @@ impl TargetKind for Kubernetes {
         {
             problems.push(Diagnostic::error(message).at(at("url")).help(help));
         }
+        if let Some(ready) = values.json.get("ready").filter(|ready| !ready.is_null())
+            && let Err(wrong) = Asked::parse(ready)
+        {
+            problems.push(Diagnostic::error(wrong.message).at(at("ready")).help(wrong.help));
+        }
         settings::check(plan, deployment, problems);
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
@@ -296,6 +302,9 @@ mod tests {
         assert_eq!(problems(json!({"existing": "x"})), "");
         assert!(problems(json!({"existing": "x", "vars": {"a": 1}})).contains("`vars` are for a template"));
         assert!(problems(json!({"template": "vllm", "service": "agg"})).contains("no service and port"));
+        assert!(
+            problems(json!({"template": "vllm", "ready": {"conditon": "Ready"}})).contains("has no key `conditon`")
+        );
         assert!(problems(json!({"template": "vllm", "vars": {"replica": 2}})).contains("did you mean `replicas`?"));
     }
 

@@ -35,5 +35,11 @@ pub(super) fn params(container: &str, previous: bool) -> LogParams {
 pub(super) async fn read(cluster: &Cluster, pod: &str, params: &LogParams) -> Result<String, TargetError> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), cluster.namespace());
     let container = params.container.as_deref().unwrap_or_default();
-    cluster.call(&format!("reading the log of {pod}/{container}"), pods.logs(pod, params)).await
+    let text = cluster.call(&format!("reading the log of {pod}/{container}"), pods.logs(pod, params)).await?;
+    // A node that has removed the container already answers with this text, and with success.
+    if text.starts_with("unable to retrieve container logs for") {
+        let which = if params.previous { "the container before the restart" } else { "the container" };
+        return Err(TargetError::new(format!("log of {pod}/{container}: the node has removed {which} already")));
+    }
+    Ok(text)
 }

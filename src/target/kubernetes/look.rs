@@ -22,8 +22,11 @@ use super::seen::{Seen, SeenObject};
 pub(super) async fn look(cluster: &Cluster, state: &State) -> Result<Seen, TargetError> {
     let (objects, population) =
         tokio::try_join!(objects(cluster, state), Population::read(cluster, has_graphs(state)))?;
-    let roots = objects.iter().filter_map(|object| uid(object.live.as_ref()?)).map(str::to_owned).collect();
+    let named = |object: &&Value| state.existing.as_deref() == Some(name(object));
+    let applied = objects.iter().filter_map(|object| object.live.as_ref());
+    let roots = applied.chain(population.middle.iter().filter(named)).filter_map(uid).map(str::to_owned).collect();
     let below = population.below(&roots);
+    let selector = existing_selector(cluster, state).await?;
     let is_below = |object: &Value| uid(object).is_some_and(|uid| below.contains(uid));
     let graphs: BTreeSet<&str> = graphs(state).collect();
     let Population { middle, pods } = population;
@@ -33,6 +36,7 @@ pub(super) async fn look(cluster: &Cluster, state: &State) -> Result<Seen, Targe
             is_below(pod)
                 || is_labelled(state, pod)
                 || label(pod, GRAPH_LABEL).is_some_and(|graph| graphs.contains(graph))
+                || selector.as_ref().is_some_and(|selector| is_selected(pod, selector))
         })
         .collect();
     // An applied object is in `objects` already.
@@ -65,6 +69,23 @@ fn is_labelled(state: &State, object: &Value) -> bool {
     label(object, own::RUN) == Some(&state.handle.run)
         && label(object, own::DEPLOYMENT) == Some(&state.handle.deployment)
         && label(object, own::ROLE).is_none()
+}
+
+/// What the Service of a deployment that runs already selects: pods without which nothing would be known of it.
+async fn existing_selector(
+    cluster: &Cluster,
+    state: &State,
+) -> Result<Option<serde_json::Map<String, Value>>, TargetError> {
+    let Some(existing) = &state.existing else { return Ok(None) };
+    let name = state.service.as_deref().and_then(|service| service.split(':').next()).unwrap_or(existing);
+    let services = Resource::known("v1", "Service", "services");
+    let found = cluster.call_opt(&format!("reading Service {name}"), services.of(cluster).get(name)).await?;
+    Ok(found.and_then(|service| service.data.pointer("/spec/selector")?.as_object().cloned()))
+}
+
+/// Whether a pod has all labels of a selector.
+fn is_selected(pod: &Value, selector: &serde_json::Map<String, Value>) -> bool {
+    !selector.is_empty() && selector.iter().all(|(name, value)| label(pod, name) == value.as_str())
 }
 
 async fn objects(cluster: &Cluster, state: &State) -> Result<Vec<SeenObject>, TargetError> {
