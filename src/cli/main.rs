@@ -55,7 +55,7 @@ fn run(command: Command) -> Result<ExitCode, AppError> {
         }
         Command::Templates(Templates::List) => {
             for (name, about) in app::templates() {
-                print::out(&format!("{name:<28} {about}\n"));
+                print::out(&format!("{name:<31} {about}\n"));
             }
             Ok(ExitCode::DONE)
         }

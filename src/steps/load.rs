@@ -105,8 +105,8 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let sent = sending.carry_out(here, "level", Work::Level(order), &place);
     let Carried { done, receipt } = watched(cx, "measuring", &spec, &place.live, sent).await?;
     let Done::Measured(measured) = done else { return Err(sending::unexpected()) };
-    let MeasuredLevel { run, before, .. } = *measured;
-    let checks = sending.counters_since(here, &before, &run.totals).await?;
+    let checks = sending.counter_checks(here, &measured, &receipt).await?;
+    let MeasuredLevel { run, .. } = *measured;
     let mut breaches = Vec::new();
     breaches.extend(run.failed.as_ref().map(|why| Breach {
         rule: "failed".to_owned(),

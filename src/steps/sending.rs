@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::surroundings::{StepLedger, Surroundings, folder};
 use super::traffic::{self, load_failure};
-use crate::base::digest_json;
+use crate::base::{Digest, digest_json};
 use crate::load::{
-    Carried, CounterSnapshot, Done, EndpointRef, LiveProgress, Order, Place, Receipt, Totals, Work, counter_checks,
+    Adopted, Carried, Done, EndpointRef, LiveProgress, MeasuredLevel, Order, Place, Receipt, Work, counter_checks,
 };
 use crate::measure::{Breach, CounterCheck};
 use crate::run::{FailureKind, StepContext, StepFailure};
@@ -25,7 +25,7 @@ pub(super) struct Sending {
     /// As the target opened it.
     pub(super) way: Way,
     endpoint: EndpointRef,
-    incarnation: serde_json::Value,
+    incarnation: Digest,
     cuts: u64,
 }
 
@@ -41,7 +41,18 @@ impl Sending {
         };
         let way = reached.map_err(|error| here.failure(error))?;
         let (endpoint, cuts) = (traffic::endpoint(&way.endpoint), way.cuts());
-        Ok(Self { way, endpoint, incarnation: ready.incarnation, cuts })
+        Ok(Self { way, endpoint, incarnation: digest_json(&ready.incarnation), cuts })
+    }
+
+    /// Digest of the incarnation that it leads to.
+    pub(super) fn incarnation(&self) -> &Digest {
+        &self.incarnation
+    }
+
+    /// Whether something that was ordered earlier goes on, or is done and was not fetched.
+    pub(super) async fn is_engaged(&self) -> bool {
+        // Who cannot be asked is found out by the order that comes next.
+        self.way.generator.is_engaged().await.unwrap_or(false)
     }
 
     /// Has something done with the server. An earlier attempt whose result was never taken, because this program died or
@@ -67,7 +78,7 @@ impl Sending {
             return Err(interrupted());
         }
         let carried = carried.map_err(|error| load_failure(&error))?;
-        if let Some(attempt) = carried.receipt.adopted {
+        if let Some(Adopted { attempt, .. }) = carried.receipt.adopted {
             cx.note(format!("the load worker went on with attempt {attempt}: its result is used")).await?;
         }
         Ok(carried)
@@ -82,17 +93,29 @@ impl Sending {
         }
     }
 
-    /// The growth of the server's counters beside our own counts.
-    pub(super) async fn counters_since(
+    /// The growth of the server's counters beside our own counts; none, where something else was asked meanwhile.
+    pub(super) async fn counter_checks(
         &self,
         here: &Surroundings<'_>,
-        before: &CounterSnapshot,
-        totals: &Totals,
+        measured: &MeasuredLevel,
+        receipt: &Receipt,
     ) -> Result<Vec<CounterCheck>, StepFailure> {
-        let work = Work::Settle { before: *before, totals: *totals };
-        let Carried { done, receipt } = self.carry_out(here, "counters", work, &place(here.cx)).await?;
-        self.acknowledge(here.cx, &receipt).await?;
-        let Done::Counted(after) = done else { return Err(unexpected()) };
+        let (before, totals) = (&measured.before, &measured.run.totals);
+        let after = match (receipt.adopted, measured.after) {
+            (None | Some(Adopted { was_running: false, .. }), Some(after)) => after,
+            (None, None) => {
+                let work = Work::Settle { before: *before, totals: *totals };
+                let Carried { done, receipt } = self.carry_out(here, "counters", work, &place(here.cx)).await?;
+                self.acknowledge(here.cx, &receipt).await?;
+                let Done::Counted(after) = done else { return Err(unexpected()) };
+                after
+            }
+            (Some(_), _) => {
+                let note = "the server's counters are not compared: this session's own questions are among them";
+                here.cx.note(note).await?;
+                return Ok(Vec::new());
+            }
+        };
         Ok(counter_checks(before, &after, totals))
     }
 

@@ -1,6 +1,8 @@
 //! `warm-up`, once per incarnation and workload: finds out which fields the server takes and how it counts tokens,
 //! then sends requests that nobody measures (the first ones compile, connect and allocate).
 
+use serde_json::{Value, json};
+
 use super::load::watched;
 use super::sending::{self, Sending};
 use super::surroundings::Surroundings;
@@ -31,13 +33,29 @@ impl StepAction for WarmUp {
             let here = Surroundings::of(cx);
             let workload = here.workload();
             let sending = Sending::open(&here).await?;
+            if let Some(output) = still_warm(&here, &sending).await {
+                cx.note("a level goes on beside the deployment since an earlier session: it is warm").await?;
+                return Ok(StepOutcome::ok(output));
+            }
             let tuning = tune(&here, workload, &sending).await?;
             send(&here, workload, &sending, &tuning).await?;
-            let output =
+            let mut output =
                 serde_json::to_value(tuning).map_err(|error| StepFailure::from_error(FailureKind::Lasting, &error))?;
+            output[INCARNATION] = json!(sending.incarnation());
             Ok(StepOutcome::ok(output))
         })
     }
+}
+
+/// The field of the output that says which incarnation was warmed up.
+const INCARNATION: &str = "incarnation";
+
+/// What an earlier session learned, if this incarnation is at work for it still: what would be sent now would disturb a
+/// level that nobody watches but that counts.
+async fn still_warm(here: &Surroundings<'_>, sending: &Sending) -> Option<Value> {
+    let output: Value = here.output("warm-up").await.ok()?;
+    let same = output.get(INCARNATION) == Some(&json!(sending.incarnation()));
+    (same && sending.is_engaged().await).then_some(output)
 }
 
 /// Finds out fields, template overhead and word lengths.

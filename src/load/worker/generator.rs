@@ -40,9 +40,18 @@ pub struct Carried {
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
     /// The earlier attempt whose result this is, if it was found rather than made.
-    pub adopted: Option<u32>,
+    pub adopted: Option<Adopted>,
     /// Worker by place, and the id under which it holds the result.
     held: Vec<(usize, String)>,
+}
+
+/// An earlier attempt that went on without its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// Which.
+    pub attempt: u32,
+    /// Whether it was still being done when it was found: what was asked of the server to find that out fell into it.
+    pub was_running: bool,
 }
 
 /// What each worker has to do of one order.
@@ -90,6 +99,21 @@ impl Generator {
         }
     }
 
+    /// Whether a worker does, or has done and holds, what was ordered earlier.
+    ///
+    /// # Errors
+    /// When a worker cannot be asked.
+    pub async fn is_engaged(&self) -> Result<bool, LoadError> {
+        let Self::Workers(workers) = self else { return Ok(false) };
+        for worker in workers {
+            let status = worker.status().await?;
+            if status.orders.values().any(|order| usable(&order.state)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Acknowledges a result: it is safe here, and workers let it go.
     ///
     /// # Errors
@@ -112,7 +136,7 @@ async fn by_workers(
 ) -> Result<Carried, LoadError> {
     let pieces = pieces(workers, order).await?;
     let (running, adopted) = match found(workers, &pieces, order.attempt).await? {
-        Some((running, attempt)) => (running, Some(attempt)),
+        Some((running, adopted)) => (running, Some(adopted)),
         None => {
             let pieces = counted(workers, pieces, id, order, place, scratch).await?;
             (begin(workers, pieces, id).await?, None)
@@ -121,7 +145,7 @@ async fn by_workers(
     let parts = all_done(workers, &running, place).await?;
     let done = gathered(workers, &running, &parts, place, scratch).await?;
     let held = running.into_iter().map(|piece| (piece.worker, piece.id)).collect();
-    let adopted = adopted.filter(|attempt| *attempt != order.attempt);
+    let adopted = adopted.filter(|adopted| adopted.attempt != order.attempt);
     Ok(Carried { done, receipt: Receipt { adopted, held } })
 }
 
@@ -189,20 +213,25 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
     part
 }
 
+/// Whether something comes, or has come, of an order.
+fn usable(state: &OrderState) -> bool {
+    match state {
+        OrderState::Running | OrderState::Done(_) => true,
+        OrderState::Failed(_) => false,
+    }
+}
+
 /// The pieces as an earlier attempt left them, if every one of them runs or is done. Whatever else runs there is ended:
 /// nobody waits for it any more.
-async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, u32)>, LoadError> {
+async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, Adopted)>, LoadError> {
     let mut running = Vec::new();
-    let mut of_attempt = attempt;
+    let mut adopted = Adopted { attempt, was_running: false };
     for piece in pieces {
         let status = workers[piece.worker].status().await?;
-        let usable = |state: &OrderState| match state {
-            OrderState::Running | OrderState::Done(_) => true,
-            OrderState::Failed(_) => false,
-        };
         let same = status.orders.iter().find(|(_, order)| order.key == piece.order.key && usable(&order.state));
         if let Some((id, order)) = same {
-            of_attempt = order.attempt;
+            adopted.attempt = order.attempt;
+            adopted.was_running |= order.state == OrderState::Running;
             running.push(Running { worker: piece.worker, id: id.clone(), offset: piece.offset });
         }
         for (id, order) in &status.orders {
@@ -213,7 +242,7 @@ async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Opt
         }
     }
     if running.len() == pieces.len() {
-        return Ok(Some((running, of_attempt)));
+        return Ok(Some((running, adopted)));
     }
     // A part of the level is missing: the others are of no use without it.
     for part in running {
@@ -376,5 +405,5 @@ async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Optio
         merged
     });
     let run = merged.await.map_err(|_| LoadError::Panicked)??;
-    Ok(Done::Measured(Box::new(Measured { run, before, offsets })))
+    Ok(Done::Measured(Box::new(Measured { run, before, after: None, offsets })))
 }

@@ -129,7 +129,8 @@ pub struct LevelOrder {
     pub prompts: PromptsOrder,
     /// Whether raw responses are kept.
     pub keep_raw: bool,
-    /// The server's counters before the level, where somebody has read them; else the doer does.
+    /// The server's counters before the level, where somebody has read them and will do so after it: the level is one of
+    /// several parts. `None`: whoever does it reads both.
     pub before: Option<CounterSnapshot>,
 }
 
@@ -308,6 +309,8 @@ pub struct Measured {
     pub run: LevelRun,
     /// The server's counters before its first request.
     pub before: CounterSnapshot,
+    /// The same after its last; `None`: the level has other parts, which may not have ended yet.
+    pub after: Option<CounterSnapshot>,
     /// The clocks of the workers against that of the first, where there were several.
     #[serde(default)]
     pub offsets: Vec<ClockOffset>,

@@ -63,7 +63,11 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
             if place.cancel.is_cancelled() {
                 return Err(LoadError::Cancelled);
             }
-            Ok(Done::Measured(Box::new(Measured { run, before, offsets: Vec::new() })))
+            let after = match order.before {
+                Some(_) => None,
+                None => Some(settled(endpoint, &before, &run.totals).await),
+            };
+            Ok(Done::Measured(Box::new(Measured { run, before, after, offsets: Vec::new() })))
         }
         Work::Count => Ok(Done::Counted(counters(endpoint).await)),
         Work::Settle { before, totals } => Ok(Done::Counted(settled(endpoint, before, totals).await)),

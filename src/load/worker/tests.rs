@@ -93,6 +93,9 @@ fn measured(carried: Carried) -> Measured {
     *measured
 }
 
+/// Looks at the server's metrics around a level that one worker does alone.
+const METRICS: usize = 2;
+
 /// Indices in a spill file.
 fn spilled(path: &Path) -> BTreeSet<u64> {
     SpillReader::new(std::fs::File::open(path).unwrap()).unwrap().map(|entry| entry.unwrap().index).collect()
@@ -124,14 +127,15 @@ async fn a_result_that_nobody_took_is_found_by_its_key_and_an_acknowledged_one_i
     let mut second = first.clone();
     second.attempt = 2;
     let generator = post.generator();
+    assert!(generator.is_engaged().await.unwrap());
     let carried = generator.carry_out("p.a2", &second, &place(home.path()), home.path()).await.unwrap();
-    assert_eq!(carried.receipt.adopted, Some(1));
-    assert_eq!(server.seen().len(), 2 + 6 + 1, "two of the wave, six of the level, one look at the metrics");
+    assert_eq!(carried.receipt.adopted, Some(Adopted { attempt: 1, was_running: false }));
+    assert_eq!(server.seen().len(), 2 + 6 + METRICS, "two of the wave, six of the level");
     generator.acknowledge(&carried.receipt).await.unwrap();
-    assert!(post.worker().status().await.unwrap().orders.is_empty());
+    assert!(!generator.is_engaged().await.unwrap());
     let again = generator.carry_out("p.a3", &second, &place(home.path()), home.path()).await.unwrap();
     assert_eq!(again.receipt.adopted, None);
-    assert_eq!(server.seen().len(), 2 * 9);
+    assert_eq!(server.seen().len(), 2 * (8 + METRICS));
 }
 
 #[tokio::test]
@@ -146,7 +150,7 @@ async fn an_order_that_still_runs_is_adopted_and_one_of_another_key_is_ended() {
     let mut second = first.clone();
     second.attempt = 2;
     let carried = post.generator().carry_out("p.a2", &second, &place(home.path()), home.path()).await.unwrap();
-    assert_eq!(carried.receipt.adopted, Some(1));
+    assert_eq!(carried.receipt.adopted, Some(Adopted { attempt: 1, was_running: true }));
     assert_eq!(measured(carried).run.records.len(), 1);
 
     slow.spec.idle_timeout = Duration::from_secs(3600);
@@ -208,7 +212,7 @@ async fn a_way_that_breaks_again_and_again_loses_nothing_and_measures_nothing_tw
     assert_eq!(run.totals.ok, 42);
     assert_eq!(spilled(&home.path().join("spill")), (0..40).collect());
     assert!(made.load(Ordering::SeqCst) > 3, "the way was to break");
-    assert_eq!(server.seen().len(), 42 + 1);
+    assert_eq!(server.seen().len(), 42 + METRICS);
 }
 
 #[tokio::test]
@@ -267,7 +271,7 @@ async fn a_part_that_is_missing_makes_the_whole_level_anew() {
     generator.carry_out("a", &order, &place, home.path()).await.unwrap();
     order.attempt = 2;
     let found = generator.carry_out("b", &order, &place, home.path()).await.unwrap();
-    assert_eq!(found.receipt.adopted, Some(1));
+    assert_eq!(found.receipt.adopted, Some(Adopted { attempt: 1, was_running: false }));
     posts[1].worker().discard("a").await.unwrap();
     order.attempt = 3;
     let anew = generator.carry_out("c", &order, &place, home.path()).await.unwrap();

@@ -113,7 +113,8 @@ fn world(namespace: &Namespace, load: &str) -> World {
 }
 
 fn summary(world: &World, level: &str) -> Value {
-    serde_json::from_str(&world.read(&format!("out/agg/{level}/summary.json"))).unwrap()
+    let file: Value = serde_json::from_str(&world.read(&format!("out/agg/{level}/results.json"))).unwrap();
+    file["point"].clone()
 }
 
 const APPLY: &[&str] = &["apply", PLAN, "--output-dir", "out"];
@@ -157,15 +158,20 @@ fn cluster_a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
     let world = world(&namespace, &carried());
     world.edit("requests = 40", "requests = 200");
     world.edit("osl = 20", "osl = 100");
-    let mut running = world.start(APPLY);
-    running.says("agg/default/load/c2: measuring");
+    let running = world.start(&["apply", PLAN, "--output-dir", "out", "--events", "events.jsonl"]);
+    // Killed when the worker has told of its first requests: what is killed before that is only begun again.
+    let measures = |event: &str| event.contains("load/c2") && event.contains("\"doing\":\"measuring\"");
+    while !std::fs::read_to_string(world.path("events.jsonl")).is_ok_and(|events| events.lines().any(measures)) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
     running.kill();
     world.ends(0, RESUME);
     let journal = world.read("out/.run/journal.jsonl");
     assert!(journal.contains("the load worker went on with attempt 1: its result is used"), "{journal}");
-    let records = world.read("out/agg/c2/records.jsonl");
-    assert_eq!(records.lines().count(), 200);
-    assert!(records.lines().all(|record| record.contains("-r1-a1-")), "the first attempt's requests");
+    let records = world.read("out/agg/c2/requests.jsonl");
+    // The first line says what the file is.
+    assert_eq!(records.lines().count(), 1 + 200);
+    assert!(records.lines().skip(1).all(|record| record.contains("-r1-a1-")), "the first attempt's requests");
     assert_eq!(namespace.ours(), Vec::<String>::new());
 }
 
@@ -176,7 +182,7 @@ fn cluster_a_forwarded_port_carries_its_name_and_a_cut_spoils_the_point() {
     let world = world(&namespace, "from = \"here\"");
     world.ends(0, APPLY);
     assert_eq!(summary(&world, "c2")["meta"]["transport"], "port-forward");
-    assert!(world.summary().contains("transport port-forward"));
+    assert!(world.read("out/SUMMARY.txt").contains("transport port-forward"));
     assert_eq!(namespace.ours(), Vec::<String>::new());
 }
 

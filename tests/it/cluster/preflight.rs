@@ -194,3 +194,41 @@ fn a_namespace_that_the_run_made_goes_with_it_unless_something_foreign_is_in_it(
     assert!(said.contains("ConfigMap foreign is in it"), "{said}");
     room.kubectl(&["get", "configmap", "foreign"]);
 }
+
+/// A graph as the newer version of the CRD has it.
+const GRAPH: &str = r#"
+apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeployment
+metadata: {name: g}
+spec:
+  components:
+    - name: Frontend
+      type: frontend
+      podTemplate: {spec: {containers: [{name: main, image: "dynbench.local/dynamo:1.6.1"}]}}
+"#;
+
+/// `DYNBENCH_TEST_CRD` names the file of the CRD of DynamoGraphDeployments. Left out where it is installed already.
+#[test]
+#[ignore = "needs a cluster"]
+#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+fn a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
+    let Some(room) = Room::new("preflight-graph") else { return };
+    let Ok(crd) = std::env::var("DYNBENCH_TEST_CRD") else {
+        eprintln!("left out: DYNBENCH_TEST_CRD is not set");
+        return;
+    };
+    if room.try_kubectl(&["create", "-f", &crd]).is_none() {
+        eprintln!("left out: the CRD is installed already");
+        return;
+    }
+    room.world.write("plan.toml", plan("p", &room.namespace, ""));
+    room.world.write("objects.yaml", GRAPH);
+    room.until("the CRD is served", || {
+        let ran = room.world.run(&["plan", "plan.toml", "--server"]);
+        !ran.stdout.contains("does not know DynamoGraphDeployment")
+    });
+    let said = room.world.ends(7, &["plan", "plan.toml", "--server"]).stdout;
+    room.kubectl(&["delete", "-f", &crd]);
+    assert!(said.contains("the Dynamo operator's admission is not installed"), "{said}");
+    assert!(said.contains("would never start"), "{said}");
+}

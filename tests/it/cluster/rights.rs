@@ -59,3 +59,28 @@ fn a_right_that_is_missing_is_named_before_anything_is_made() {
     assert!(ran.stderr.contains("dynbench rbac"), "{}", ran.stderr);
     assert_eq!(room.left_behind(), "");
 }
+
+/// With `DYNBENCH_STATIC` (a static dynbench) and `DYNBENCH_TEST_MOCKER` (manifests of Dynamo's mocker).
+#[test]
+#[ignore = "needs a cluster"]
+#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
+    let (Ok(binary), Ok(mocker)) = (std::env::var("DYNBENCH_STATIC"), std::env::var("DYNBENCH_TEST_MOCKER")) else {
+        eprintln!("left out: DYNBENCH_STATIC and DYNBENCH_TEST_MOCKER are not set");
+        return;
+    };
+    let Some(mut room) = Room::new("preflight-whole") else { return };
+    let admin = std::env::var("KUBECONFIG").unwrap();
+    room.world.write("objects.yaml", std::fs::read(mocker).unwrap());
+    let text = plan("p", &room.namespace, "gpu-pool = \"h100\"")
+        .replace("web:8000", "agg-frontend:8000")
+        .replace("model.id = \"tiny\"", "model.id = \"tiny-llama\"");
+    room.world.write("plan.toml", format!("{text}\n[load]\nbinary = \"{binary}\"\n"));
+    as_service_account(&mut room);
+    let apply = ["apply", "plan.toml"];
+    let ran = room.world.start(&apply).end(&apply);
+    assert!(ran.stderr.contains("ok       web/default/load/c1"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("forbidden"), "{}", ran.stderr);
+    room.world.set("KUBECONFIG", &admin);
+    assert_eq!(room.left_behind(), "");
+}

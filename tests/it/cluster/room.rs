@@ -91,7 +91,7 @@ impl Room {
         };
         let beside = Path::new(&kubeconfig).with_file_name("bin/kubectl");
         let kubectl = if beside.is_file() { beside } else { PathBuf::from("kubectl") };
-        let mut world = World::new("");
+        let mut world = World::new("").patient(3 * PATIENCE);
         world.set("KUBECONFIG", &kubeconfig);
         world.write("objects.yaml", OBJECTS);
         let room = Self { world, namespace: namespace.to_owned(), kubectl };

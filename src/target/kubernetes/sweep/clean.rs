@@ -134,7 +134,9 @@ fn why(one: &Found, patience: Duration) -> String {
 /// Deletes one object, exactly that one; gone already is a success.
 async fn delete(cluster: &Cluster, one: &Found) -> Result<(), TargetError> {
     let exactly = Preconditions { uid: Some(one.uid.clone()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::foreground() };
+    // A Lease must be gone at once: a garbage collector that is late would make a finished run look like a living one.
+    let propagation = if one.resource.kind == "Lease" { DeleteParams::background() } else { DeleteParams::foreground() };
+    let params = DeleteParams { preconditions: Some(exactly), ..propagation };
     let doing = format!("deleting {one}");
     match cluster.answered(&doing, one.resource.of(cluster).delete(&one.name, &params)).await? {
         Ok(_) => Ok(()),
