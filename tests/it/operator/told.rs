@@ -57,6 +57,8 @@ pub(super) fn status(graph: &Value, components: &[(Component, Option<Value>, Opt
     }
     if rolling {
         status["rollingUpdate"] = json!({"phase": "InProgress"});
+    } else if !graph["status"]["rollingUpdate"].is_null() {
+        status["rollingUpdate"] = json!({"phase": "Completed"});
     }
     status
 }
