@@ -68,8 +68,13 @@ pub use series::{SeriesLog, SeriesSource, parse_series, watch_series};
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
     Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
+<<<<<<< HEAD
     Measured as MeasuredLevel, MetricsPage, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status,
     TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
+=======
+    Measured as MeasuredLevel, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile,
+    TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
+>>>>>>> rules
 };
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod drift;
 mod faults;
 mod floors;
 mod kills;
+mod operator;
 mod plans;
 mod readme;
 mod world;

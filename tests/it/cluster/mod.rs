@@ -9,4 +9,5 @@ mod locks;
 mod preflight;
 mod rights;
 mod room;
+mod traps;
 mod whole;
