@@ -12,4 +12,6 @@ mod floors;
 mod kills;
 mod plans;
 mod readme;
+#[cfg(target_os = "linux")]
+mod starved;
 mod world;
