@@ -14,4 +14,6 @@ mod kills;
 mod operator;
 mod plans;
 mod readme;
+#[cfg(target_os = "linux")]
+mod starved;
 mod world;

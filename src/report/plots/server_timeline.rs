@@ -9,12 +9,14 @@ use super::font;
 use super::frame::{self, Entry, Page, Panel};
 use super::input::{Missing, PlotInput};
 use super::scene::{Area, At, Scene};
-use super::style::{self, Look};
+use super::style::{self, Fill, Look};
 use crate::base::Name;
 use crate::measure::{Level, RequestRecord, ServerScrape, engines_of, server_rounds};
 
 /// Places at which requests under way are counted: more than a panel has pixels would only make the file large.
 const LOOKS: usize = 240;
+/// Markers of a line, by which it is known without its colour.
+const MARKS: usize = 6;
 /// Fewer looks of the server are no time line.
 const FEWEST_ROUNDS: u64 = 2;
 
@@ -86,6 +88,10 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
             for line in lines {
                 let points: Vec<At> = line.points.iter().map(|(time, value)| panel.at(*time, *value)).collect();
                 page.scene.dashed(&points, style::LINE * 0.8, line.look.color, line.look.dash);
+                let stride = points.len().div_ceil(MARKS).max(1);
+                for at in points.iter().skip(stride / 2).step_by(stride) {
+                    line.look.mark(&mut page.scene, *at, style::MARKER * 0.8, Fill::Solid);
+                }
             }
         }
     }
