@@ -27,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Barrier, Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ use super::queue::Queue;
 use super::request::Prepared;
 use super::slots::{Shared, ThreadReport, run_slots};
 use super::spill::Spill;
-use crate::base::{Clock, SystemClock};
+use crate::base::{Clock, SystemClock, Timestamp};
 use crate::measure::{Outcome, RequestRecord};
 
 /// Runs one level. See the module for what happens when.
@@ -71,6 +72,7 @@ pub async fn run_closed(
         progress,
         spill: spill.as_ref().map(|spill| spill.sender.clone()),
         origin: Instant::now(),
+        start: spec.start.map(moment),
         go: Barrier::new(threads),
         started: Notify::new(),
         closing: Flag::default(),
@@ -88,8 +90,8 @@ pub async fn run_closed(
     let began = Instant::now();
 
     let maker = {
-        let (queue, prompts, count) = (Arc::clone(&queue), Arc::clone(&prompts), spec.requests);
-        spawn_thread("prompts", move || queue.make(&prompts, count))?
+        let (queue, prompts, count, share) = (Arc::clone(&queue), Arc::clone(&prompts), spec.requests, spec.share);
+        spawn_thread("prompts", move || queue.make(&prompts, count, share))?
     };
     let mut fills = fill_wave(spec, &prompts, slots).into_iter();
     tokio::select! {
@@ -149,7 +151,7 @@ pub async fn run_closed(
 }
 
 /// What a warm-up came to. Its requests are in no result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmUp {
     /// Requests that succeeded.
     pub ok: u64,
@@ -189,7 +191,7 @@ pub async fn warm_up(
 /// The first requests of all slots; empty without a fill wave.
 fn fill_wave(spec: &LevelSpec, prompts: &Prompts, slots: u32) -> Vec<Prepared> {
     let wave = 0..if spec.fill { slots } else { 0 };
-    wave.map(|slot| prompts.fill(u64::from(slot))).collect()
+    wave.map(|slot| prompts.fill(spec.share.place(u64::from(slot)))).collect()
 }
 
 fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LoadError> {
@@ -237,6 +239,12 @@ async fn supervise(
             () = until(grace), if grace.is_some() && !shared.abort.is_raised() => shared.abort.raise(),
         }
     }
+}
+
+/// A moment of the wall clock on the clock that never goes back; one that has passed is now.
+fn moment(at: Timestamp) -> tokio::time::Instant {
+    let now = SystemClock::default().now();
+    tokio::time::Instant::now() + Duration::from_nanos(at.0.saturating_sub(now.0))
 }
 
 /// A moment that far away; the longest span that a clock can hold for one that is too far.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::FileError;
 
 /// Why something of this floor could not be done.
@@ -119,9 +121,166 @@ pub enum LoadError {
     /// A thread of the generator could not be started.
     #[error("a thread of the generator cannot be started")]
     Thread(#[source] std::io::Error),
+    /// A secret that is named and not there.
+    #[error("the environment variable {name} is not set (or not UTF-8)")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
+    /// It was asked to end.
+    #[error("it was interrupted; nothing of it is used")]
+    Cancelled,
+    /// A worker said why it could not do what was ordered.
+    #[error("{}", .0.message)]
+    Elsewhere(Fault),
+    /// A worker cannot be asked.
+    #[error("the load worker {worker} cannot be asked: {reason}")]
+    Worker {
+        /// Its name.
+        worker: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// A worker is gone, and what it had not handed over with it.
+    #[error("the load worker {worker} is gone: {reason}")]
+    WorkerGone {
+        /// Its name.
+        worker: String,
+        /// Why.
+        reason: String,
+    },
+    /// A worker is of another build than this program.
+    #[error("the load worker {worker} speaks protocol {found}, and this program {wanted}")]
+    Protocol {
+        /// Its name.
+        worker: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        wanted: u32,
+    },
     /// A thread of the generator panicked.
     #[error("a thread of the generator panicked; this is a bug")]
     Panicked,
+}
+
+/// What may be done about an error of this floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// May pass by itself: a server that is silent may come back.
+    Passing,
+    /// Will happen again until somebody changes something.
+    Lasting,
+    /// Results cannot be written.
+    Storage,
+    /// It was asked to end.
+    Cancelled,
+}
+
+/// An error as it goes over the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What may be done about it.
+    pub kind: FaultKind,
+    /// What happened, in one line.
+    pub message: String,
+    /// The chain of causes.
+    pub details: Vec<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl LoadError {
+    /// What may be done about it.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Storage(_) => FaultKind::Storage,
+            Self::NotThere { .. } | Self::Silent { .. } | Self::Broken { .. } | Self::Loading { .. } => {
+                FaultKind::Passing
+            }
+            Self::Worker { .. } | Self::WorkerGone { .. } => FaultKind::Passing,
+            // Too many requests, or a fault of the server's own: another time it may do.
+            Self::Refused { status, .. } if *status == 429 || *status >= 500 => FaultKind::Passing,
+            Self::Elsewhere(fault) => fault.kind,
+            Self::Cancelled => FaultKind::Cancelled,
+            Self::File(_)
+            | Self::Url { .. }
+            | Self::Header { .. }
+            | Self::Certificates { .. }
+            | Self::Tls { .. }
+            | Self::NotAnApi { .. }
+            | Self::Refused { .. }
+            | Self::ModelNotListed { .. }
+            | Self::Tokenizer { .. }
+            | Self::Variable { .. }
+            | Self::Protocol { .. }
+            | Self::Thread(_)
+            | Self::Panicked => FaultKind::Lasting,
+        }
+    }
+
+    /// What to do, where that is known here.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::ModelNotListed { nearest: Some(near), .. } => {
+                Some(format!("did you mean `{near}`? Set `served-name` of the deployment, or `model.id`"))
+            }
+            Self::Variable { .. } => {
+                Some("export it before `dynbench apply`; its value is never written anywhere".to_owned())
+            }
+            Self::Protocol { .. } => {
+                Some("make the image of `load.image` anew with `dynbench image` of this version".to_owned())
+            }
+            Self::Elsewhere(fault) => fault.help.clone(),
+            Self::WorkerGone { .. } => Some("`dynbench apply --resume` starts another and measures the level anew".to_owned()),
+            Self::Worker { .. } => {
+                Some("the worker goes on and holds its result: `dynbench apply --resume` takes it up".to_owned())
+            }
+            Self::ModelNotListed { nearest: None, .. }
+            | Self::Storage(_)
+            | Self::NotThere { .. }
+            | Self::Silent { .. }
+            | Self::Broken { .. }
+            | Self::Loading { .. }
+            | Self::Cancelled
+            | Self::File(_)
+            | Self::Url { .. }
+            | Self::Header { .. }
+            | Self::Certificates { .. }
+            | Self::Tls { .. }
+            | Self::NotAnApi { .. }
+            | Self::Refused { .. }
+            | Self::Tokenizer { .. }
+            | Self::Thread(_)
+            | Self::Panicked => None,
+        }
+    }
+
+    /// What lay behind an error elsewhere, a line each.
+    pub fn details(&self) -> Vec<String> {
+        if let Self::Elsewhere(fault) = self { fault.details.clone() } else { Vec::new() }
+    }
+
+    /// The same for somebody else.
+    pub(super) fn fault(&self) -> Fault {
+        if let Self::Elsewhere(fault) = self {
+            return fault.clone();
+        }
+        let mut details = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            details.push(cause.to_string());
+            source = cause.source();
+        }
+        // Elsewhere it is not this shell's environment.
+        let help = if let Self::Variable { name } = self {
+            Some(format!("give it to the workers: `load.env.{name}` names a Secret and its key"))
+        } else {
+            self.help()
+        };
+        Fault { kind: self.kind(), message: self.to_string(), details, help }
+    }
 }
 
 fn listing(ids: &[String]) -> String {

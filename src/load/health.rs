@@ -68,5 +68,7 @@ pub(super) fn health(
         cpu_seconds,
         cpu_share: if wall > 0.0 { (busiest / wall).min(1.0) } else { 0.0 },
         events_per_read: if reads > 0 { events as f64 / reads as f64 } else { 0.0 },
+        workers: 1,
+        clock_uncertainty_ms: 0.0,
     }
 }

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::worker::Share;
 use crate::base::Timestamp;
 use crate::measure::{GeneratorHealth, RequestRecord};
 
 /// A closed loop at one concurrency.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LevelSpec {
     /// Requests under way at any moment.
     pub concurrency: u32,
@@ -26,8 +29,13 @@ pub struct LevelSpec {
     pub fill: bool,
     /// Threads of the generator; `None`: one for 64 slots, at most one a core.
     pub threads: Option<usize>,
-    /// File that gets every measured response as it came.
+    /// File that gets every measured response as it came; a matter of whoever measures.
+    #[serde(skip)]
     pub spill: Option<PathBuf>,
+    /// Which part of the whole level's requests this generator sends. `concurrency` and `requests` are its own.
+    pub share: Share,
+    /// Nothing is sent before this moment of this machine's clock: several generators begin together.
+    pub start: Option<Timestamp>,
 }
 
 impl LevelSpec {
@@ -44,6 +52,8 @@ impl LevelSpec {
             fill: true,
             threads: None,
             spill: None,
+            share: Share::WHOLE,
+            start: None,
         }
     }
 
@@ -56,7 +66,8 @@ impl LevelSpec {
 }
 
 /// Why a level took no more requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EndedBy {
     /// All requests were sent.
     Count,
@@ -71,7 +82,7 @@ pub enum EndedBy {
 }
 
 /// What came of a level.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LevelRun {
     /// Every measured request, in order of sending.
     pub records: Vec<RequestRecord>,
@@ -90,7 +101,7 @@ pub struct LevelRun {
 }
 
 /// Sums over all requests of a level, recorded or not.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Requests that succeeded.
     pub ok: u64,
@@ -138,6 +149,8 @@ pub struct LiveProgress {
     pub ttft_sum_us: AtomicU64,
     /// How many of them had one.
     pub ttft_count: AtomicU64,
+    /// For how many seconds the worker that does it has been out of reach; 0: it is not.
+    pub away_s: AtomicU64,
 }
 
 impl LiveProgress {

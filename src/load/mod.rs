@@ -9,7 +9,8 @@
 //! | `endpoint`, `stamped`, `connection`, `client` | where requests go, and how bytes and their moments come back |
 //! | `sse`, `chunk`, `reading` | from bytes to moments, counts and an outcome; pure |
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
-//! | `probe`, `calibrate`, `metrics` | what the server is, how it counts, what it counted |
+//! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
+//! | `worker` | all of this as orders, done here or by this program in a pod |
 //! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
 //!
 //! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
@@ -19,6 +20,7 @@ mod chunk;
 mod client;
 mod closed;
 mod connection;
+mod counted;
 mod endpoint;
 mod error;
 mod exchange;
@@ -38,13 +40,15 @@ mod spill;
 mod sse;
 mod stamped;
 mod words;
+mod worker;
 
 pub use calibrate::{calibrate, template_overhead};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
 pub use client::Answer;
 pub use closed::{WarmUp, run_closed, warm_up};
+pub use counted::counter_checks;
 pub use endpoint::{Endpoint, EndpointSpec};
-pub use error::LoadError;
+pub use error::{Fault, FaultKind, LoadError};
 pub use lengths::Lengths;
 pub use level::{EndedBy, LevelRun, LevelSpec, LiveProgress, Totals};
 pub use metrics::{CounterSnapshot, scrape};
@@ -54,6 +58,11 @@ pub use reading::{BodyEnd, MAX_EVENT_BYTES, Reading};
 pub use request::{Api, Capabilities, Prepared, RequestShape};
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
 pub use sse::{Event, SseError, SseReader};
+pub use worker::{
+    Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order, Page, Place,
+    PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError,
+    WorkerOptions, perform, serve_worker,
+};
 
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::lengths::{Lengths, rng_of};
 use super::request::{Capabilities, Prepared, RequestShape, bytes_of};
 use super::ruler::Ruler;
 
 /// Who asks: what makes one level's prompts different from all others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asker {
     /// The workload's seed.
     pub seed: u64,

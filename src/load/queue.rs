@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::prompt::Prompts;
 use super::request::Prepared;
+use super::worker::Share;
 
 /// Bodies that are held.
 const MAX_BYTES: usize = 32 << 20;
@@ -41,12 +42,12 @@ impl Queue {
         Self { wave, ..Self::default() }
     }
 
-    /// Makes `count` requests, waiting for room; returns early once closed. To be run on a thread of its own.
-    pub(super) fn make(self: &Arc<Self>, prompts: &Prompts, count: u64) {
+    /// Makes `count` requests, those of its share, waiting for room; returns early once closed. To be run on a thread of its own.
+    pub(super) fn make(self: &Arc<Self>, prompts: &Prompts, count: u64, share: Share) {
         // Also when making panics: nobody may wait for ever.
         let _end = EndOnDrop(self);
         for index in 0..count {
-            let prepared = prompts.measured(index);
+            let prepared = prompts.measured(share.place(index));
             let mut state = self.state();
             while self.is_full(&state) && !state.closed {
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) spill: Option<mpsc::Sender<Kept>>,
     /// Time zero of all stamps.
     pub(super) origin: Instant,
+    /// Nothing is sent before it, where several generators begin together.
+    pub(super) start: Option<tokio::time::Instant>,
     /// All threads have opened their connections.
     pub(super) go: Barrier,
     /// The first measured request is about to be sent.
@@ -124,6 +126,12 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
         _ = shared.go.wait() => {}
         // A thread that never comes is no reason to wait for ever.
         () = shared.abort.raised() => {}
+    }
+    if let Some(start) = shared.start {
+        tokio::select! {
+            () = tokio::time::sleep_until(start) => {}
+            () = shared.abort.raised() => {}
+        }
     }
     let cpu = thread_cpu_seconds();
     let mut tasks = JoinSet::new();

@@ -2,4 +2,4 @@
 
 mod levels;
 mod probes;
-mod server;
+pub(super) mod server;

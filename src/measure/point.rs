@@ -101,6 +101,11 @@ pub struct GeneratorHealth {
     pub cpu_share: f64,
     /// SSE events divided by socket reads.
     pub events_per_read: f64,
+    /// Generators that shared the load; 0 and 1: one.
+    pub workers: u32,
+    /// How far the clocks of several generators may be apart, in milliseconds: what sums over all of them is uncertain by
+    /// it, nothing within one request is.
+    pub clock_uncertainty_ms: f64,
 }
 
 /// All that was recorded at one point.

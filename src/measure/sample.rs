@@ -83,6 +83,8 @@ pub(crate) fn point(shape: Shape) -> PointData {
             cpu_seconds: 1.5,
             cpu_share: 0.08,
             events_per_read: 1.02,
+            workers: 1,
+            clock_uncertainty_ms: 0.0,
         },
         extra: BTreeMap::new(),
     }

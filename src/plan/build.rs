@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::model::{Comparison, Custom, Exports, Hook, Hooks, Model, Policy, Request, Validity, Values, Workload};
+use super::model::{
+    Comparison, Custom, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
+};
 use crate::base::{Name, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
@@ -131,6 +134,27 @@ pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {
         ready_deadline: fields.duration("ready-deadline")?,
         teardown_deadline: fields.duration("teardown-deadline")?,
         max_duration: fields.duration("max-duration"),
+    })
+}
+
+pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
+    let resources = fields.table("resources")?;
+    Some(LoadSource {
+        from: fields.choice("from")?,
+        image: fields.text("image"),
+        carrier: fields.text("carrier"),
+        binary: fields.path("binary"),
+        workers: fields.whole("workers")?,
+        cpu: resources.text("cpu")?,
+        memory: resources.text("memory")?,
+        node_selector: fields.table("node-selector").map(|labels| labels.0.clone()).unwrap_or_default(),
+        tolerations: fields.0.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default(),
+        affinity: fields.0.get("affinity").cloned(),
+        priority_class: fields.text("priority-class"),
+        hold: fields.duration("hold")?,
+        service_account: fields.text("service-account"),
+        image_pull_secrets: fields.texts("image-pull-secrets")?,
+        env: fields.0.get("env").map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
     })
 }
 

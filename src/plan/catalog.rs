@@ -47,7 +47,7 @@ pub trait TargetKind: Send + Sync {
     /// Whether results of it are simulated and must say so everywhere.
     fn simulated(&self) -> bool;
     /// How requests reach it, for the key and for every result.
-    fn transport(&self) -> &'static str;
+    fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str;
 }
 
 /// How a step's result is judged on resume.

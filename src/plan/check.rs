@@ -141,6 +141,7 @@ fn assemble(
         objectives,
         validity: build::validity(section("validity")?)?,
         policy: build::policy(section("policy")?)?,
+        load: build::load(section("load")?)?,
         hooks: section("hooks").map_or_else(Hooks::default, |fields| build::hooks(fields, values)),
         exports: build::exports(section("exports")?)?,
         compare: comparison?,

@@ -32,7 +32,7 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
         let of_target = target.map_or(Value::Null, |target| target.fingerprint(plan, deployment));
         fields.insert("target".to_owned(), json!({ "kind": deployment.target.kind, "is": of_target }));
         if let Some(workload) = subject.workload {
-            fields.insert("transport".to_owned(), json!(target.map(|target| target.transport())));
+            fields.insert("transport".to_owned(), json!(target.map(|target| target.transport(plan, deployment))));
             let tokenizer = deployment.tokenizer.is_some() || plan.model.tokenizer.is_some();
             fields.insert("workload".to_owned(), traffic(workload, tokenizer));
             match subject.level {

@@ -221,6 +221,57 @@ pub(super) const EXPORTS: &[Key] = &[
     defaulted("aiperf", Shape::Bool, "true", "whether AIPerf's three files are written for each level"),
 ];
 
+/// `[load.resources]`
+const LOAD_RESOURCES: &[Key] = &[
+    defaulted("cpu", Shape::Text, "\"1\"", "processors that each worker asks for; never limited: a limit would be measured"),
+    defaulted("memory", Shape::Text, "\"1Gi\"", "memory that each worker asks for, and its limit"),
+];
+
+/// A value of `[load.env]`
+const SECRET_KEY: &[Key] = &[
+    required("secret", Shape::Text, "name of a Secret in the namespace"),
+    required("key", Shape::Text, "key within it"),
+];
+
+/// `[load]`
+pub(super) const LOAD: &[Key] = &[
+    defaulted(
+        "from",
+        Shape::Choice(&["cluster", "here"]),
+        "\"cluster\"",
+        "who sends the load to Kubernetes deployments: a Job beside them, or this machine through a forwarded port \
+         (for smoke tests: the way itself is then measured)",
+    ),
+    optional("image", Shape::Text, "image of the Job, with dynbench in it, such as `dynbench image` makes"),
+    optional(
+        "carrier",
+        Shape::Text,
+        "without `image`: an image that the cluster has, with a shell, into which the binary is carried; left out: the \
+         deployment's own",
+    ),
+    optional("binary", Shape::Path, "the static binary that is carried; left out: this program itself"),
+    defaulted("workers", Shape::Integer { min: 1, max: 64 }, "1", "pods that share the load of each level"),
+    optional("resources", Shape::Table(LOAD_RESOURCES), "what each worker asks of its node"),
+    optional("node-selector", Shape::Map(&Shape::Text), "labels of nodes that may run the workers"),
+    optional("tolerations", Shape::List { of: &Shape::Any, min: 0, unique: false }, "taints that the workers bear"),
+    optional("affinity", Shape::Any, "affinity of the workers; left out: away from the pods under test, if possible"),
+    optional("priority-class", Shape::Text, "priority class of the workers"),
+    defaulted(
+        "hold",
+        Shape::Duration,
+        "\"12h\"",
+        "how long workers hold a result that nobody fetches, and how much longer than the levels they may live",
+    ),
+    optional("service-account", Shape::Text, "service account of the workers; they never talk to the API server"),
+    defaulted(
+        "image-pull-secrets",
+        Shape::List { of: &Shape::Text, min: 0, unique: true },
+        "[]",
+        "secrets by which the image is pulled",
+    ),
+    optional("env", Shape::Map(&Shape::Table(SECRET_KEY)), "variables of the workers, by name, out of Secrets of the namespace"),
+];
+
 /// `[compare]`
 pub(super) const COMPARE: &[Key] = &[
     defaulted("primary", Shape::Metric, "\"output-throughput\"", "the one metric that the verdict is about"),
@@ -249,6 +300,7 @@ pub(super) const TOP: &[Key] = &[
     optional("objectives", Shape::Any, "bounds on metrics (SLO), such as time-to-first-token.p99 = 500"),
     optional("validity", Shape::Table(VALIDITY), "what makes a point valid"),
     optional("policy", Shape::Table(POLICY), "how the run behaves when something goes wrong"),
+    optional("load", Shape::Table(LOAD), "where load comes from, for Kubernetes"),
     optional("hooks", Shape::Table(HOOKS), "commands of yours at fixed moments"),
     optional("exports", Shape::Table(EXPORTS), "files written for each level"),
     optional("compare", Shape::Table(COMPARE), "what the verdict is about"),

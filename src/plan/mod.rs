@@ -37,8 +37,8 @@ pub use estimate::{Estimate, estimate, gpu_hours};
 pub use expand::expand;
 pub use load::{Checked, check_text, load_plan};
 pub use model::{
-    Api, Comparison, Custom, Deployment, Exports, Hook, Hooks, IncarnationPolicy, Model, Objective, OnFailure, Plan,
-    PlotChoice, Policy, Request, TargetChoice, Teardown, Validity, Values, Workload,
+    Api, Comparison, Custom, Deployment, Exports, Hook, Hooks, IncarnationPolicy, LoadFrom, LoadSource, Model, Objective, OnFailure, Plan,
+    PlotChoice, Policy, Request, SecretKey, TargetChoice, Teardown, Validity, Values, Workload,
 };
 pub use resolved::resolved_toml;
 pub use schema::schema_json;

@@ -34,6 +34,9 @@ pub struct Plan {
     pub validity: Validity,
     /// How the run behaves when something goes wrong.
     pub policy: Policy,
+    /// Where load comes from.
+    #[serde(default)]
+    pub load: LoadSource,
     /// Commands of the user at fixed moments.
     pub hooks: Hooks,
     /// Files written per point.
@@ -281,6 +284,84 @@ pub enum IncarnationPolicy {
     SamePerSweep,
     /// Not worth a word.
     Any,
+}
+
+/// `[load]`: who sends load to Kubernetes deployments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoadSource {
+    /// A Job beside them, or this process.
+    pub from: LoadFrom,
+    /// The Job's image, with this program in it.
+    pub image: Option<String>,
+    /// Without one: an image with a shell that the binary is carried into; `None`: the deployment's own.
+    pub carrier: Option<String>,
+    /// The binary that is carried; `None`: this program's own.
+    pub binary: Option<PathBuf>,
+    /// Pods that share the load.
+    pub workers: u32,
+    /// Processors that each asks for, as Kubernetes writes them.
+    pub cpu: String,
+    /// Memory that each asks for and is limited to.
+    pub memory: String,
+    /// Labels of nodes that may run them.
+    pub node_selector: Map<String, Value>,
+    /// Kubernetes' own objects.
+    pub tolerations: Vec<Value>,
+    /// Kubernetes' own object; `None`: away from the pods under test, if possible.
+    pub affinity: Option<Value>,
+    /// Priority class.
+    pub priority_class: Option<String>,
+    /// How long a result is held that nobody fetches.
+    pub hold: Duration,
+    /// Service account.
+    pub service_account: Option<String>,
+    /// Secrets by which the image is pulled.
+    pub image_pull_secrets: Vec<String>,
+    /// Variables by name, out of Secrets.
+    pub env: IndexMap<String, SecretKey>,
+}
+
+impl Default for LoadSource {
+    /// What a plan without `[load]` means.
+    fn default() -> Self {
+        Self {
+            from: LoadFrom::Cluster,
+            image: None,
+            carrier: None,
+            binary: None,
+            workers: 1,
+            cpu: "1".to_owned(),
+            memory: "1Gi".to_owned(),
+            node_selector: Map::new(),
+            tolerations: Vec::new(),
+            affinity: None,
+            priority_class: None,
+            hold: Duration::from_secs(12 * 3600),
+            service_account: None,
+            image_pull_secrets: Vec::new(),
+            env: IndexMap::new(),
+        }
+    }
+}
+
+/// `load.from`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadFrom {
+    /// A Job in the cluster.
+    Cluster,
+    /// This process.
+    Here,
+}
+
+/// A key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretKey {
+    /// The Secret's name.
+    pub secret: String,
+    /// The key.
+    pub key: String,
 }
 
 /// `[hooks]`

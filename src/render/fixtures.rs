@@ -58,6 +58,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
         },
         hooks: Hooks::default(),
         exports: Exports { raw: true, genai_perf: true, aiperf: true },
+        load: crate::plan::LoadSource::default(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.03 },
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use serde_json::json;
 
 use super::hooks::{self, Moment};
 use super::point::{self, Circumstances};
+use super::sending::{self, Sending};
 use super::surroundings::{Surroundings, folder};
-use super::traffic::{self, Tuning, load_failure};
+use super::traffic;
 use crate::base::{format_duration, format_quantity};
-use crate::load::{self, CounterSnapshot, LevelRun, LevelSpec, LiveProgress};
+use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Place, Tuning, Work};
 use crate::measure::{Breach, Level};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
@@ -58,14 +58,12 @@ struct Spill {
 impl Spill {
     fn for_attempt(cx: &StepContext) -> Result<Self, StepFailure> {
         let exports = &cx.shared.plan.exports;
-        if !(exports.raw || exports.genai_perf) {
-            return Ok(Self { path: None });
-        }
-        let dir = cx.run_dir().join(".run/spill");
+        let dir = sending::scratch(cx);
         // Points are measured one at a time: whatever lies there was left by a process that was killed.
         crate::base::remove_dir(&dir).map_err(|error| StepFailure::from_error(FailureKind::Storage, &error))?;
         folder(&dir)?;
-        Ok(Self { path: Some(dir.join(format!("{}.{}", cx.spec.address.file_stem(), cx.attempt))) })
+        let wanted = exports.raw || exports.genai_perf;
+        Ok(Self { path: wanted.then(|| dir.join(format!("{}.{}", cx.spec.address.file_stem(), cx.attempt))) })
     }
 
     fn path(&self) -> Option<&Path> {
@@ -92,35 +90,36 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let ready: Ready = here.output("wait").await?;
     let tuning: Tuning = here.output("warm-up").await?;
     still_the_same(here, &deployed, &ready).await?;
+    let sending = Sending::open(here).await?;
     hooks::run(cx, Moment::BeforeLevel, &ready.endpoint, None).await?;
 
-    let endpoint = traffic::endpoint(&ready.endpoint)?;
     let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
     let (isl_method, overhead) = (ruler.method(), ruler.overhead());
     let level = Level::Concurrency(concurrency).to_string();
-    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, &ready.endpoint.model, &level);
-    let requests = workload.requests_at(concurrency);
-    let mut spec = traffic::level_spec(workload, concurrency, requests);
-    spec.spill = spill.map(Path::to_owned);
+    let model = &sending.way.endpoint.model;
+    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, model, &level);
+    let spec = traffic::level_spec(workload, concurrency, workload.requests_at(concurrency));
+    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: spill.is_some(), before: None };
 
-    let before = counters(&ready).await;
-    let live = Arc::new(LiveProgress::default());
-    let running = load::run_closed(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let run = watched(cx, "measuring", &spec, &live, running).await.map_err(|error| load_failure(&error))?;
-    if cx.cancel.is_cancelled() {
-        return Err(StepFailure::new(FailureKind::Interrupted, "the level was interrupted; nothing of it is used"));
-    }
-    let checks = compared(&ready, &before, &run).await;
+    let place = Place { spill: spill.map(Path::to_owned), ..sending::place(cx) };
+    let sent = sending.carry_out(here, "level", Work::Level(order), &place);
+    let Carried { done, receipt } = watched(cx, "measuring", &spec, &place.live, sent).await?;
+    let Done::Measured(measured) = done else { return Err(sending::unexpected()) };
+    let MeasuredLevel { run, before, .. } = *measured;
+    let checks = sending.counters_since(here, &before, &run.totals).await?;
     let mut breaches = Vec::new();
     breaches.extend(run.failed.as_ref().map(|why| Breach {
         rule: "failed".to_owned(),
         reason: why.clone(),
         momentary: true,
     }));
+    breaches.extend(sending.cut());
     breaches.extend(changed(here, &deployed, &ready).await);
 
-    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency };
+    let transport = sending.way.transport;
+    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency, transport };
     let summary = point::finish(&circumstances, run, checks, breaches, spill).await?;
+    sending.acknowledge(cx, &receipt).await?;
     let invalid = summary.invalid.iter().map(|breach| Invalid {
         rule: breach.rule.clone(),
         reason: breach.reason.clone(),
@@ -161,38 +160,6 @@ async fn changed(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) ->
     Some(Breach { rule: "restarted".to_owned(), reason, momentary: true })
 }
 
-/// The server's own counters, summed over all places that have them.
-async fn counters(ready: &Ready) -> CounterSnapshot {
-    let add = |sum: Option<f64>, more: Option<f64>| match (sum, more) {
-        (Some(sum), Some(more)) => Some(sum + more),
-        (one, other) => one.or(other),
-    };
-    let mut sum = CounterSnapshot::default();
-    for endpoint in traffic::metrics_endpoints(&ready.endpoint).unwrap_or_default() {
-        // A server without /metrics is compared with nothing.
-        let found = load::scrape(&endpoint, Duration::from_secs(5)).await.unwrap_or_default();
-        sum.requests = add(sum.requests, found.requests);
-        sum.prompt_tokens = add(sum.prompt_tokens, found.prompt_tokens);
-        sum.output_tokens = add(sum.output_tokens, found.output_tokens);
-    }
-    sum
-}
-
-/// The growth of the server's counters beside our own counts. Some servers count a moment after the last byte: they
-/// are asked again until all is equal or two seconds have passed.
-async fn compared(ready: &Ready, before: &CounterSnapshot, run: &LevelRun) -> Vec<crate::measure::CounterCheck> {
-    let mut checks = Vec::new();
-    for _ in 0..10 {
-        let after = counters(ready).await;
-        checks = point::counter_checks(before, &after, &run.totals);
-        if checks.iter().all(|check| check.server == check.ours) {
-            break;
-        }
-        tokio::time::sleep(LOOK.min(Duration::from_millis(200))).await;
-    }
-    checks
-}
-
 /// Runs the generator and says how far it is.
 pub(super) async fn watched<T>(
     cx: &StepContext,
@@ -228,6 +195,11 @@ const WINDOW: usize = 12;
 impl Pace {
     fn look(&mut self, doing: &str, spec: &LevelSpec, live: &LiveProgress, now: Duration) -> Progress {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let away = read(&live.away_s);
+        if away > 0 {
+            let figures = format!("its worker is out of reach for {away} s and goes on by itself");
+            return Progress { doing: doing.to_owned(), done: read(&live.done), total: spec.requests, figures };
+        }
         let (done, tokens, count) = (read(&live.done), read(&live.tokens), read(&live.ttft_count));
         self.looks.push_back((now, tokens));
         if self.looks.len() > WINDOW {

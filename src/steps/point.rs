@@ -6,7 +6,7 @@ use super::hooks::{self, Moment};
 use super::raw::SpilledResponses;
 use super::surroundings::Surroundings;
 use crate::base::digest_json;
-use crate::load::{CounterSnapshot, EndedBy, LevelRun, Totals};
+use crate::load::{EndedBy, LevelRun};
 use crate::measure::{Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ValidityRules, judge};
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point};
@@ -21,6 +21,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) isl_method: &'static str,
     pub(super) overhead: Option<f64>,
     pub(super) concurrency: u32,
+    pub(super) transport: &'static str,
 }
 
 /// Sums up, judges, asks the hook, writes all files of the point.
@@ -108,7 +109,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         }
         .to_owned(),
         simulated: here.target.simulated(),
-        transport: here.target.transport().to_owned(),
+        transport: around.transport.to_owned(),
         gpus: deployment.gpus.or_else(|| here.target.gpus(&cx.shared.plan, deployment)),
         isl: f64::from(workload.isl),
         isl_std: workload.isl_std,
@@ -170,55 +171,5 @@ fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
             .unwrap_or_default()
             .display()
             .to_string(),
-    }
-}
-
-/// The growth of each counter that the server has, beside ours. Nothing can be said once a request failed: the server
-/// may have counted it or not.
-pub(super) fn counter_checks(before: &CounterSnapshot, after: &CounterSnapshot, ours: &Totals) -> Vec<CounterCheck> {
-    if ours.other > 0 {
-        return Vec::new();
-    }
-    let growth =
-        |before: Option<f64>, after: Option<f64>| Some((after? - before.unwrap_or(0.0)).max(0.0).round() as u64);
-    [
-        ("requests", growth(before.requests, after.requests), ours.ok),
-        ("prompt tokens", growth(before.prompt_tokens, after.prompt_tokens), ours.prompt_tokens),
-        ("output tokens", growth(before.output_tokens, after.output_tokens), ours.output_tokens),
-    ]
-    .into_iter()
-    // Zero tokens in good answers: the server tells none in them, and there is nothing to compare its counters with.
-    .filter(|(_, _, counted)| *counted > 0 || ours.ok == 0)
-    .filter_map(|(what, server, ours)| Some(CounterCheck { what: what.to_owned(), server: server?, ours }))
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn snapshot(requests: f64) -> CounterSnapshot {
-        CounterSnapshot { requests: Some(requests), prompt_tokens: None, output_tokens: Some(10.0 * requests) }
-    }
-
-    #[test]
-    fn counters_that_the_server_has_are_compared_by_their_growth() {
-        let ours = Totals { ok: 5, prompt_tokens: 7, output_tokens: 49, other: 0 };
-        let checks = counter_checks(&snapshot(2.0), &snapshot(7.0), &ours);
-        let found: Vec<_> = checks.iter().map(|check| (check.what.as_str(), check.server, check.ours)).collect();
-        assert_eq!(found, [("requests", 5, 5), ("output tokens", 50, 49)]);
-    }
-
-    #[test]
-    fn tokens_that_no_answer_told_are_not_compared() {
-        let ours = Totals { ok: 5, prompt_tokens: 0, output_tokens: 0, other: 0 };
-        let checks = counter_checks(&snapshot(2.0), &snapshot(7.0), &ours);
-        assert_eq!(checks.iter().map(|check| check.what.as_str()).collect::<Vec<_>>(), ["requests"]);
-    }
-
-    #[test]
-    fn nothing_is_compared_once_a_request_failed() {
-        let ours = Totals { ok: 5, prompt_tokens: 7, output_tokens: 49, other: 1 };
-        assert!(counter_checks(&snapshot(2.0), &snapshot(7.0), &ours).is_empty());
     }
 }

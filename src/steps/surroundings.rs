@@ -174,6 +174,9 @@ pub(super) async fn end(cx: &StepContext, open: &Obligation) -> Result<(), StepF
     cx.close_obligation(&open.id).await
 }
 
+/// Time for a target to say what it was waiting for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Ends what an obligation names and verifies that it is gone. Records nothing.
 ///
 /// # Errors
@@ -187,11 +190,27 @@ pub async fn end_obligation(
     let target = target(&open.target).ok_or_else(|| {
         leak(format!("{} was started by a target `{}` that this version does not know", open.what, open.target))
     })?;
-    match tokio::time::timeout(deadline, target.end(&open.handle, cancel)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(leak(format!("{} could not be ended: {error}", open.what)).details(error.details)),
-        Err(_) => Err(leak(format!("{} was not gone after {}", open.what, format_duration(deadline)))),
-    }
+    let stop = cancel.child_token();
+    let mut ending = target.end(&open.handle, &stop);
+    let late = format!("{} was not gone after {}", open.what, format_duration(deadline));
+    let ended = tokio::select! {
+        ended = &mut ending => ended.map_err(|error| (format!("{} could not be ended: {error}", open.what), error)),
+        // Only the target knows what it waits for, so it is stopped and asked.
+        () = tokio::time::sleep(deadline) => {
+            stop.cancel();
+            match tokio::time::timeout(LAST_WORDS, ending).await {
+                Ok(ended) => ended.map_err(|error| (format!("{late}: {error}"), error)),
+                Err(_) => return Err(leak(late)),
+            }
+        }
+    };
+    ended.map_err(|(message, error)| {
+        let failure = leak(message).details(error.details);
+        match error.help {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    })
 }
 
 /// A folder below the run's, made if it is not there.

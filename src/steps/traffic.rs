@@ -1,13 +1,11 @@
 //! From the plan's words to the generator's: endpoint, request shape, prompts.
 
-use std::env;
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::load;
-use crate::load::{Asker, Calibration, Capabilities, Lengths, LevelSpec, LocalTokenizer, Prompts, RequestShape, Ruler};
+use crate::load::{
+    Asker, EndpointRef, FaultKind, Lengths, LevelSpec, PromptsOrder, RequestShape, RulerOrder, TokenizerFile, Tuning,
+};
 use crate::plan::{Api, Deployment, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
@@ -20,45 +18,15 @@ pub(super) fn patience(workload: &Workload) -> Duration {
     QUESTION.min(workload.request.timeout)
 }
 
-/// How prompts are made for one deployment: found out once per incarnation, by `warm-up`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Tuning {
-    pub(super) capabilities: Capabilities,
-    /// The server's own count of words, when there is no local tokenizer.
-    pub(super) calibration: Option<Calibration>,
-    /// Tokens that the chat template adds, probed beside a local tokenizer.
-    pub(super) overhead: Option<f64>,
-}
-
-/// The generator's endpoint. Values of headers and the key are read from the environment here, at each use.
-pub(super) fn endpoint(found: &target::Endpoint) -> Result<load::Endpoint, StepFailure> {
-    load::Endpoint::new(&endpoint_spec(found)?).map_err(|error| load_failure(&error))
-}
-
-/// Where the server's own counters are read.
-pub(super) fn metrics_endpoints(found: &target::Endpoint) -> Result<Vec<load::Endpoint>, StepFailure> {
-    let spec = endpoint_spec(found)?;
-    let urls = if found.metrics_urls.is_empty() { std::slice::from_ref(&found.url) } else { &found.metrics_urls };
-    urls.iter().map(|url| load::Endpoint::at(&spec, url).map_err(|error| load_failure(&error))).collect()
-}
-
-fn endpoint_spec(found: &target::Endpoint) -> Result<load::EndpointSpec, StepFailure> {
-    let value = |name: &String| {
-        env::var(name).map_err(|_| {
-            StepFailure::new(FailureKind::Lasting, format!("the environment variable {name} is not set (or not UTF-8)"))
-                .help("export it before `dynbench apply`; its value is never written anywhere")
-        })
-    };
-    Ok(load::EndpointSpec {
+/// The server as the generator knows it: secrets by the names of their variables.
+pub(super) fn endpoint(found: &target::Endpoint) -> EndpointRef {
+    EndpointRef {
         url: found.url.clone(),
-        headers: found
-            .headers_env
-            .iter()
-            .map(|(header, name)| Ok((header.clone(), value(name)?)))
-            .collect::<Result<_, StepFailure>>()?,
-        api_key: found.api_key_env.as_ref().map(value).transpose()?,
+        headers_env: found.headers_env.clone(),
+        api_key_env: found.api_key_env.clone(),
         ca_file: found.ca_file.clone(),
-    })
+        metrics_urls: found.metrics_urls.clone(),
+    }
 }
 
 /// What every request of a workload has.
@@ -75,17 +43,17 @@ pub(super) fn shape(workload: &Workload, model: &str) -> RequestShape {
 }
 
 /// The local tokenizer of a deployment, if the plan names one.
-pub(super) fn tokenizer(cx: &StepContext, deployment: &Deployment) -> Result<Option<LocalTokenizer>, StepFailure> {
+pub(super) fn tokenizer(cx: &StepContext, deployment: &Deployment) -> Result<Option<TokenizerFile>, StepFailure> {
     let path = deployment.tokenizer.as_ref().or(cx.shared.plan.model.tokenizer.as_ref());
-    path.map(|path| LocalTokenizer::open(path)).transpose().map_err(|error| load_failure(&error))
+    path.map(|path| TokenizerFile::at(path)).transpose().map_err(|error| load_failure(&error))
 }
 
 /// The way to make prompts of so many tokens.
-pub(super) fn ruler(tuning: &Tuning, tokenizer: Option<LocalTokenizer>) -> Ruler {
+pub(super) fn ruler(tuning: &Tuning, tokenizer: Option<TokenizerFile>) -> RulerOrder {
     match (tokenizer, &tuning.calibration) {
-        (Some(tokenizer), _) => Ruler::Tokenizer { tokenizer: Arc::new(tokenizer), overhead: tuning.overhead },
-        (None, Some(calibration)) => Ruler::Calibrated(calibration.clone()),
-        (None, None) => Ruler::Words,
+        (Some(file), _) => RulerOrder::Tokenizer { file, overhead: tuning.overhead },
+        (None, Some(calibration)) => RulerOrder::Calibrated(calibration.clone()),
+        (None, None) => RulerOrder::Words,
     }
 }
 
@@ -95,11 +63,11 @@ pub(super) fn prompts(
     deployment: &Deployment,
     workload: &Workload,
     tuning: &Tuning,
-    ruler: Ruler,
+    ruler: RulerOrder,
     model: &str,
     level: &str,
-) -> Arc<Prompts> {
-    Arc::new(Prompts {
+) -> PromptsOrder {
+    PromptsOrder {
         asker: Asker {
             seed: workload.seed,
             nonce: nonce(cx, deployment),
@@ -108,10 +76,10 @@ pub(super) fn prompts(
             attempt: cx.attempt,
         },
         lengths: Lengths { isl: workload.isl, isl_std: workload.isl_std, osl: workload.osl, osl_std: workload.osl_std },
-        ruler: Arc::new(ruler),
+        ruler,
         shape: shape(workload, model),
         capabilities: tuning.capabilities,
-    })
+    }
 }
 
 /// The run's nonce; with the deployment's name where another deployment is the same server, whose cache would know
@@ -137,29 +105,17 @@ pub(super) fn level_spec(workload: &Workload, concurrency: u32, requests: u64) -
     }
 }
 
-/// An error of the generator as a step's failure: a server that is silent may come back, a full disk will not.
+/// An error of the generator as a step's failure.
 pub(super) fn load_failure(error: &load::LoadError) -> StepFailure {
-    use load::LoadError as E;
-    let kind = match error {
-        E::Storage(_) => FailureKind::Storage,
-        E::File(_) => FailureKind::Lasting,
-        E::NotThere { .. } | E::Silent { .. } | E::Broken { .. } | E::Loading { .. } => FailureKind::Passing,
-        // Too many requests, or a fault of the server's own: another time it may do.
-        E::Refused { status, .. } if *status == 429 || *status >= 500 => FailureKind::Passing,
-        E::Url { .. }
-        | E::Header { .. }
-        | E::Certificates { .. }
-        | E::Tls { .. }
-        | E::NotAnApi { .. }
-        | E::Refused { .. }
-        | E::ModelNotListed { .. }
-        | E::Tokenizer { .. }
-        | E::Thread(_)
-        | E::Panicked => FailureKind::Lasting,
+    let kind = match error.kind() {
+        FaultKind::Passing => FailureKind::Passing,
+        FaultKind::Lasting => FailureKind::Lasting,
+        FaultKind::Storage => FailureKind::Storage,
+        FaultKind::Cancelled => FailureKind::Interrupted,
     };
-    let mut failure = StepFailure::from_error(kind, error);
-    if let E::ModelNotListed { nearest: Some(near), .. } = error {
-        failure = failure.help(format!("did you mean `{near}`? Set `served-name` of the deployment, or `model.id`"));
+    let failure = StepFailure::from_error(kind, error).details(error.details());
+    match error.help() {
+        Some(help) => failure.help(help),
+        None => failure,
     }
-    failure
 }

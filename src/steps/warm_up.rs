@@ -1,14 +1,13 @@
 //! `warm-up`, once per incarnation and workload: finds out which fields the server takes and how it counts tokens,
 //! then sends requests that nobody measures (the first ones compile, connect and allocate).
 
-use std::sync::Arc;
-
+use super::load::watched;
+use super::sending::{self, Sending};
 use super::surroundings::Surroundings;
-use super::traffic::{self, Tuning, load_failure};
-use crate::load::{self, LiveProgress, Ruler};
+use super::traffic;
+use crate::load::{Carried, Done, LevelOrder, TuneOrder, Tuning, Work};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow, Workload};
 use crate::run::{BoxFuture, FailureKind, Progress, StepAction, StepContext, StepFailure, StepOutcome};
-use crate::target::Ready;
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "warm-up",
@@ -31,12 +30,9 @@ impl StepAction for WarmUp {
         Box::pin(async move {
             let here = Surroundings::of(cx);
             let workload = here.workload();
-            let ready: Ready = here.output("wait").await?;
-            let tuning = tokio::select! {
-                () = cx.cancel.cancelled() => return Err(interrupted()),
-                tuning = tune(&here, workload, &ready) => tuning?,
-            };
-            send(&here, workload, &ready, &tuning).await?;
+            let sending = Sending::open(&here).await?;
+            let tuning = tune(&here, workload, &sending).await?;
+            send(&here, workload, &sending, &tuning).await?;
             let output =
                 serde_json::to_value(tuning).map_err(|error| StepFailure::from_error(FailureKind::Lasting, &error))?;
             Ok(StepOutcome::ok(output))
@@ -44,46 +40,39 @@ impl StepAction for WarmUp {
     }
 }
 
-fn interrupted() -> StepFailure {
-    StepFailure::new(FailureKind::Interrupted, "the warm-up was interrupted")
-}
-
 /// Finds out fields, template overhead and word lengths.
-async fn tune(here: &Surroundings<'_>, workload: &Workload, ready: &Ready) -> Result<Tuning, StepFailure> {
+async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -> Result<Tuning, StepFailure> {
     let cx = here.cx;
-    let doing = |what: &str| cx.progress(Progress { doing: what.to_owned(), ..Progress::default() });
-    let endpoint = traffic::endpoint(&ready.endpoint)?;
-    let shape = traffic::shape(workload, &ready.endpoint.model);
-    let patience = traffic::patience(workload);
-    doing("asking which fields the server takes");
-    let canary = load::canary(&endpoint, &shape, patience).await.map_err(|error| load_failure(&error))?;
-    let capabilities = canary.capabilities;
-    let mut tuning = Tuning { capabilities, calibration: None, overhead: None };
-    doing("learning how the server counts prompt tokens");
-    if let Some(tokenizer) = traffic::tokenizer(cx, here.deployment)? {
-        let text = format!("A {}", cx.shared.nonce);
-        let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
-        tuning.overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, patience)
-            .await
-            .map_err(|error| load_failure(&error))?;
-    } else {
-        let nonce = format!("{}-{}", cx.shared.nonce, cx.attempt);
-        tuning.calibration = load::calibrate(&endpoint, &shape, &capabilities, &nonce, patience)
-            .await
-            .map_err(|error| load_failure(&error))?;
-        if tuning.calibration.is_none() {
-            cx.note(
-                "the server does not count prompt tokens in a way that can be foretold, and the plan names no \
-                 tokenizer: a word is taken for a token",
-            )
-            .await?;
-        }
+    let doing = "learning how the server takes requests and counts tokens".to_owned();
+    cx.progress(Progress { doing, ..Progress::default() });
+    let tokenizer = traffic::tokenizer(cx, here.deployment)?;
+    let counts = tokenizer.is_none();
+    let order = TuneOrder {
+        shape: traffic::shape(workload, &sending.way.endpoint.model),
+        tokenizer,
+        nonce: format!("{}-{}", cx.shared.nonce, cx.attempt),
+        limit: traffic::patience(workload),
+    };
+    let Carried { done, receipt } = sending.carry_out(here, "tune", Work::Tune(order), &sending::place(cx)).await?;
+    sending.acknowledge(cx, &receipt).await?;
+    let Done::Tuned(tuning) = done else { return Err(sending::unexpected()) };
+    if counts && tuning.calibration.is_none() {
+        cx.note(
+            "the server does not count prompt tokens in a way that can be foretold, and the plan names no tokenizer: \
+             a word is taken for a token",
+        )
+        .await?;
     }
     Ok(tuning)
 }
 
 /// Sends the warm-up requests, many at a time.
-async fn send(here: &Surroundings<'_>, workload: &Workload, ready: &Ready, tuning: &Tuning) -> Result<(), StepFailure> {
+async fn send(
+    here: &Surroundings<'_>,
+    workload: &Workload,
+    sending: &Sending,
+    tuning: &Tuning,
+) -> Result<(), StepFailure> {
     let cx = here.cx;
     let requests = workload.warm_up_requests;
     if requests == 0 {
@@ -91,17 +80,16 @@ async fn send(here: &Surroundings<'_>, workload: &Workload, ready: &Ready, tunin
     }
     let most = workload.concurrency.iter().copied().max().unwrap_or(1);
     let concurrency = most.min(u32::try_from(requests).unwrap_or(u32::MAX));
-    let ruler: Ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
-    let prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, &ready.endpoint.model, "warm-up");
+    let ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
+    let model = &sending.way.endpoint.model;
+    let prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, model, "warm-up");
     let spec = traffic::level_spec(workload, concurrency, requests);
-    let endpoint = traffic::endpoint(&ready.endpoint)?;
-    let live = Arc::new(LiveProgress::default());
-    let warm = load::warm_up(&spec, &endpoint, prompts, &cx.cancel, Arc::clone(&live));
-    let warm =
-        super::load::watched(cx, "warming up", &spec, &live, warm).await.map_err(|error| load_failure(&error))?;
-    if cx.cancel.is_cancelled() {
-        return Err(interrupted());
-    }
+    let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: false, before: None };
+    let place = sending::place(cx);
+    let sent = sending.carry_out(here, "warm-up", Work::WarmUp(order), &place);
+    let Carried { done, receipt } = watched(cx, "warming up", &spec, &place.live, sent).await?;
+    sending.acknowledge(cx, &receipt).await?;
+    let Done::Warmed(warm) = done else { return Err(sending::unexpected()) };
     if warm.ok == 0 {
         let why = warm.example.unwrap_or_else(|| "no request was answered".to_owned());
         return Err(StepFailure::new(FailureKind::Passing, format!("no warm-up request succeeded: {why}")));

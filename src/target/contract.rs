@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::load::Generator;
 use crate::plan::{Deployment, Plan, TargetKind};
 
 /// A boxed future, so that targets can stand in a table.
@@ -52,6 +53,43 @@ pub struct Ready {
     pub incarnation: Value,
     /// Facts worth keeping: versions, what `/v1/models` said.
     pub facts: BTreeMap<String, String>,
+}
+
+/// How load reaches a deployment. What it takes (forwarded ports) lives as long as the value.
+pub struct Way {
+    /// The server, as whoever sends the load sees it.
+    pub endpoint: Endpoint,
+    /// Who sends it.
+    pub generator: Generator,
+    /// What results call it: `direct`, `url`, `in-cluster`, `port-forward`.
+    pub transport: &'static str,
+    /// What requests go through, if it can break.
+    pub passage: Option<Box<dyn Passage>>,
+}
+
+/// Something that requests go through and that can break under them.
+pub trait Passage: Send + Sync {
+    /// How often it broke so far.
+    fn cuts(&self) -> u64;
+    /// Why, the last time.
+    fn last_cut(&self) -> Option<String>;
+}
+
+impl Way {
+    /// From this process, with nothing in between.
+    pub fn direct(endpoint: Endpoint, transport: &'static str) -> Self {
+        Self { endpoint, generator: Generator::Here, transport, passage: None }
+    }
+
+    /// How often what requests go through broke so far.
+    pub fn cuts(&self) -> u64 {
+        self.passage.as_ref().map_or(0, |passage| passage.cuts())
+    }
+
+    /// Why, the last time.
+    pub fn last_cut(&self) -> Option<String> {
+        self.passage.as_ref().and_then(|passage| passage.last_cut())
+    }
 }
 
 /// Where obligations are made durable.
@@ -98,6 +136,17 @@ pub trait Target: TargetKind {
         deployed: &'a Deployed,
         ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>>;
+    /// Opens the way for load. Asked before each step that sends something; what it starts is announced first and ended
+    /// with the deployment.
+    fn reach<'a>(
+        &'a self,
+        live: Live<'a>,
+        _deployed: &'a Deployed,
+        ready: &'a Ready,
+        _ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Way, TargetError>> {
+        Box::pin(async move { Ok(Way::direct(ready.endpoint.clone(), self.transport(live.plan, live.deployment))) })
+    }
     /// What answers now, to be compared with [`Ready::incarnation`].
     fn incarnation<'a>(&'a self, live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>>;
     /// Copies logs and states into a folder; returns what could not be had.

@@ -229,7 +229,7 @@ impl TargetKind for Existing {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "url"
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fs;
+use std::path::Path;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,15 +192,20 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, String> {
 
 /// The certificates to trust: the endpoint's own file, else the system's; none at all for plain HTTP.
 fn tls(endpoint: &Endpoint) -> Result<ClientConfig, String> {
+    trusting(endpoint.ca_file.as_deref(), endpoint.url.starts_with("https://"))
+}
+
+/// A TLS set-up that trusts the certificates of a file, else those of the system if they are wanted.
+pub(super) fn trusting(ca_file: Option<&Path>, system: bool) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(file) = &endpoint.ca_file {
+    if let Some(file) = ca_file {
         let text = fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| format!("{} is no PEM file: {error}", file.display()))?;
         if roots.add_parsable_certificates(certificates).0 == 0 {
             return Err(format!("{} holds no usable certificate", file.display()));
         }
-    } else if endpoint.url.starts_with("https://") {
+    } else if system {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     let provider = Arc::new(crypto::ring::default_provider());

@@ -12,7 +12,7 @@ mod ready;
 mod simulated;
 mod table;
 
-pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, TargetError};
+pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Passage, Ready, Target, TargetError, Way};
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
 pub use kubernetes::Kubernetes;

@@ -255,7 +255,7 @@ impl TargetKind for Simulated {
         true
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "loopback"
     }
 }

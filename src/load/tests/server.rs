@@ -11,7 +11,7 @@ use crate::load::EndpointSpec;
 
 /// How one request is answered.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(in crate::load) enum Reply {
     /// These bytes, each piece flushed before the next; then the connection stays open.
     Bytes(Vec<Vec<u8>>),
     /// The same, then it is closed.
@@ -24,32 +24,32 @@ pub(super) enum Reply {
 
 /// One request as it was seen.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(in crate::load) struct Seen {
     /// Which connection, from 0.
-    pub(super) connection: usize,
+    pub(in crate::load) connection: usize,
     /// `POST /v1/chat/completions`
-    pub(super) line: String,
-    pub(super) headers: HashMap<String, String>,
-    pub(super) body: String,
+    pub(in crate::load) line: String,
+    pub(in crate::load) headers: HashMap<String, String>,
+    pub(in crate::load) body: String,
 }
 
 type Script = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 
 /// See the module. Ends when dropped.
-pub(super) struct Server {
-    pub(super) url: String,
+pub(in crate::load) struct Server {
+    pub(in crate::load) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     _task: JoinSet<()>,
 }
 
 impl Server {
     /// Answers each request by `script`, which is also told how many came before it.
-    pub(super) async fn start(script: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(in crate::load) async fn start(script: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_with(script, None).await
     }
 
     /// The same over TLS.
-    pub(super) async fn start_with(
+    pub(in crate::load) async fn start_with(
         script: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
         tls: Option<tokio_rustls::TlsAcceptor>,
     ) -> Self {
@@ -81,11 +81,11 @@ impl Server {
         Self { url, seen, _task: task }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(in crate::load) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub(super) fn spec(&self) -> EndpointSpec {
+    pub(in crate::load) fn spec(&self) -> EndpointSpec {
         EndpointSpec { url: self.url.clone(), ..EndpointSpec::default() }
     }
 }
@@ -159,19 +159,19 @@ async fn request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, co
 }
 
 /// A whole answer of fixed length.
-pub(super) fn answer(status: &str, kind: &str, more_headers: &str, body: &str) -> Vec<u8> {
+pub(in crate::load) fn answer(status: &str, kind: &str, more_headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{more_headers}content-length: {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
 /// Head of an event stream in chunked form.
-pub(super) fn stream_head() -> Vec<u8> {
+pub(in crate::load) fn stream_head() -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec()
 }
 
 /// One HTTP chunk.
-pub(super) fn http_chunk(content: &[u8]) -> Vec<u8> {
+pub(in crate::load) fn http_chunk(content: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{:x}\r\n", content.len()).into_bytes();
     bytes.extend_from_slice(content);
     bytes.extend_from_slice(b"\r\n");
@@ -179,15 +179,15 @@ pub(super) fn http_chunk(content: &[u8]) -> Vec<u8> {
 }
 
 /// The end of a chunked body.
-pub(super) const LAST: &[u8] = b"0\r\n\r\n";
+pub(in crate::load) const LAST: &[u8] = b"0\r\n\r\n";
 
 /// An event with text.
-pub(super) fn token(text: &str) -> String {
+pub(in crate::load) fn token(text: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n")
 }
 
 /// Finish chunk, usage chunk and `[DONE]`.
-pub(super) fn ending(prompt_tokens: usize, tokens: usize) -> String {
+pub(in crate::load) fn ending(prompt_tokens: usize, tokens: usize) -> String {
     format!(
         "data: {{\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"length\"}}]}}\n\n\
          data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":{prompt_tokens},\"completion_tokens\":{tokens}}}}}\n\n\
@@ -196,7 +196,7 @@ pub(super) fn ending(prompt_tokens: usize, tokens: usize) -> String {
 }
 
 /// A good stream of `tokens` tokens, one chunk each.
-pub(super) fn good(prompt_tokens: usize, tokens: usize) -> Vec<Vec<u8>> {
+pub(in crate::load) fn good(prompt_tokens: usize, tokens: usize) -> Vec<Vec<u8>> {
     let mut pieces = vec![stream_head()];
     pieces.extend((0..tokens).map(|_| http_chunk(token("a").as_bytes())));
     pieces.push(http_chunk(ending(prompt_tokens, tokens).as_bytes()));
@@ -205,13 +205,13 @@ pub(super) fn good(prompt_tokens: usize, tokens: usize) -> Vec<Vec<u8>> {
 }
 
 /// Tokens asked of a request.
-pub(super) fn max_tokens(seen: &Seen) -> usize {
+pub(in crate::load) fn max_tokens(seen: &Seen) -> usize {
     let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
     usize::try_from(body["max_tokens"].as_u64().unwrap()).unwrap()
 }
 
 /// The prompt's text of a request.
-pub(super) fn prompt(seen: &Seen) -> String {
+pub(in crate::load) fn prompt(seen: &Seen) -> String {
     let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
     body["messages"][0]["content"].as_str().unwrap().to_owned()
 }

@@ -143,6 +143,7 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
         },
         hooks: Hooks::default(),
         exports: Exports { raw: true, genai_perf: true, aiperf: true },
+        load: crate::plan::LoadSource::default(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.05 },
     };
     let sources = vec![SourceFile { name: "plan.toml".to_owned(), bytes: b"schema = 1\n".to_vec() }];

@@ -117,7 +117,7 @@ impl TargetKind for Process {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "loopback"
     }
 }

@@ -1,18 +1,15 @@
 //! `kind = "kubernetes"`: what a plan needs to know of it.
 //!
-//! This build renders, checks and counts; it does not talk to a cluster. Every step of a run says so instead of
-//! pretending, and says what can be done today.
-
-use std::path::Path;
+//! Nothing here talks to a cluster: a plan is checked anywhere.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
-use crate::base::{Diagnostic, Problems};
+use super::super::contract::{Live, TargetError};
+use super::client::Whereabouts;
+use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{Inputs, Rendered, gpus, render, write_yaml};
+use crate::render::{Inputs, Rendered, gpus, render};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
@@ -58,10 +55,15 @@ const KEYS: &[Key] = &[
     },
 ];
 
+/// The keys of a deployment that are no business of `render`.
 #[derive(Debug, Deserialize)]
-struct Raw {
+pub(super) struct Raw {
+    /// What already runs and is only measured.
     #[serde(default)]
-    existing: Option<String>,
+    pub(super) existing: Option<String>,
+    /// `name:port`
+    #[serde(default)]
+    pub(super) service: Option<String>,
 }
 
 /// The target that deploys to Kubernetes.
@@ -69,24 +71,46 @@ struct Raw {
 pub struct Kubernetes;
 
 /// The objects, rendered without a run.
-fn objects(plan: &Plan, deployment: &Deployment) -> Result<Rendered, Problems> {
+pub(super) fn objects(plan: &Plan, deployment: &Deployment) -> Result<Rendered, Problems> {
     render(plan, deployment, &Inputs::beside(&plan.dir), None)
 }
 
-fn not_yet() -> TargetError {
-    TargetError {
-        help: Some(
-            "`dynbench render` writes the objects for `kubectl apply`; measure them with `kind = \"endpoint\"`, or use \
-             `process` or `simulated`"
-                .to_owned(),
-        ),
-        key: Some("template".to_owned()),
-        ..TargetError::new("this build renders and checks Kubernetes plans but does not deploy them yet")
-    }
+/// The objects of a run.
+///
+/// # Errors
+/// What is wrong with the template or the manifests.
+pub(super) fn objects_of_run(live: Live<'_>) -> Result<Vec<Value>, TargetError> {
+    let rendered = render(live.plan, live.deployment, &Inputs::beside(&live.plan.dir), Some(live.run));
+    rendered.map(|rendered| rendered.objects).map_err(|problems| {
+        let text = problems.render(&SourceMap::default(), false);
+        TargetError {
+            details: text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),
+            ..TargetError::new(format!("the objects of {} cannot be rendered", live.deployment.name))
+        }
+    })
 }
 
-fn refuse<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, TargetError>> {
-    Box::pin(async { Err(not_yet()) })
+/// The keys of a deployment.
+///
+/// # Errors
+/// When the key table and this have gone apart, which tests must show.
+pub(super) fn read(deployment: &Deployment) -> Result<Raw, TargetError> {
+    deployment
+        .values
+        .decode()
+        .map_err(|error| TargetError::new(format!("the keys of this deployment do not fit: {error}")))
+}
+
+/// Which cluster and namespace `[target]` means.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn whereabouts(deployment: &Deployment) -> Result<Whereabouts, TargetError> {
+    deployment
+        .target
+        .values
+        .decode()
+        .map_err(|error| TargetError::new(format!("the keys of `[target]` do not fit: {error}")))
 }
 
 impl TargetKind for Kubernetes {
@@ -143,7 +167,7 @@ impl TargetKind for Kubernetes {
     }
 
     fn fingerprint(&self, plan: &Plan, deployment: &Deployment) -> Value {
-        if let Ok(Raw { existing: Some(existing) }) = deployment.values.decode() {
+        if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
             return json!({"existing": existing, "service": deployment.values.json.get("service")});
         }
         match objects(plan, deployment) {
@@ -158,7 +182,7 @@ impl TargetKind for Kubernetes {
     }
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
-        if let Ok(Raw { existing: Some(existing) }) = deployment.values.decode() {
+        if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
             return format!("measure {existing}, which runs already");
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
@@ -172,67 +196,16 @@ impl TargetKind for Kubernetes {
         false
     }
 
-    fn transport(&self) -> &'static str {
+    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
         "in-cluster"
-    }
-}
-
-impl Target for Kubernetes {
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
-        match objects(plan, deployment) {
-            Ok(rendered) => ("yaml", write_yaml(&rendered.objects)),
-            // Measured where it runs: there is nothing to write but what it is.
-            Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
-        }
-    }
-
-    fn discover<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(async { Ok(Value::Null) })
-    }
-
-    fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        refuse()
-    }
-
-    fn deploy<'a>(&'a self, _live: Live<'a>, _ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
-        refuse()
-    }
-
-    fn wait<'a>(
-        &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _ledger: &'a dyn Ledger,
-    ) -> BoxFuture<'a, Result<Ready, TargetError>> {
-        refuse()
-    }
-
-    fn incarnation<'a>(
-        &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-    ) -> BoxFuture<'a, Result<Value, TargetError>> {
-        refuse()
-    }
-
-    fn collect<'a>(
-        &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _into: &'a Path,
-    ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        refuse()
-    }
-
-    fn end<'a>(&'a self, _handle: &'a Value, _cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
-        refuse()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::base::SourceMap;
     use crate::target::fixtures;
 
     fn problems(keys: Value) -> String {
@@ -263,12 +236,5 @@ mod tests {
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);
-    }
-
-    #[tokio::test]
-    async fn a_run_is_refused_with_what_can_be_done_instead() {
-        let error = Kubernetes.end(&Value::Null, &CancellationToken::new()).await.unwrap_err();
-        assert!(error.message.contains("does not deploy them yet"));
-        assert!(error.help.unwrap().contains("dynbench render"));
     }
 }

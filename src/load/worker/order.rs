@@ -1,0 +1,323 @@
+//! What can be ordered, and what comes of it. Data only: it goes over the wire as it stands here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::calibrate::{calibrate, template_overhead};
+use super::super::closed::WarmUp;
+use super::super::endpoint::{Endpoint, EndpointSpec};
+use super::super::error::LoadError;
+use super::super::lengths::Lengths;
+use super::super::level::{LevelRun, LevelSpec, Totals};
+use super::super::metrics::CounterSnapshot;
+use super::super::probe::canary;
+use super::super::prompt::{Asker, Prompts};
+use super::super::request::{Capabilities, RequestShape};
+use super::super::ruler::{Calibration, LocalTokenizer, Ruler};
+use super::offset::ClockOffset;
+use crate::base::{Digest, digest_file};
+
+/// One thing to do with a server under test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Order {
+    /// Digest of everything that decides what the result means, the deployment's incarnation included.
+    pub key: Digest,
+    /// Which attempt asked for it: ids of requests carry it.
+    pub attempt: u32,
+    /// The server.
+    pub endpoint: EndpointRef,
+    /// What to do.
+    pub work: Work,
+}
+
+/// A server whose secrets are named, not told: whoever does the order has them in its environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EndpointRef {
+    /// Base URL.
+    pub url: String,
+    /// Headers by name, and the variables that hold their values.
+    pub headers_env: BTreeMap<String, String>,
+    /// The variable that holds the API key.
+    pub api_key_env: Option<String>,
+    /// Certificates to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Base URLs whose `/metrics` tell the server's own counters; empty: `url`.
+    pub metrics_urls: Vec<String>,
+}
+
+impl EndpointRef {
+    /// The endpoint, with secrets read from this process' environment.
+    ///
+    /// # Errors
+    /// When a variable is not set, or the endpoint cannot be used.
+    pub fn resolve(&self) -> Result<Endpoint, LoadError> {
+        Endpoint::new(&self.spec()?)
+    }
+
+    /// Where the server's own counters are read.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn metrics(&self) -> Result<Vec<Endpoint>, LoadError> {
+        let spec = self.spec()?;
+        let urls = if self.metrics_urls.is_empty() { std::slice::from_ref(&self.url) } else { &self.metrics_urls };
+        urls.iter().map(|url| Endpoint::at(&spec, url)).collect()
+    }
+
+    fn spec(&self) -> Result<EndpointSpec, LoadError> {
+        let value = |name: &String| std::env::var(name).map_err(|_| LoadError::Variable { name: name.clone() });
+        let header = |(header, name): (&String, &String)| Ok((header.clone(), value(name)?));
+        Ok(EndpointSpec {
+            url: self.url.clone(),
+            headers: self.headers_env.iter().map(header).collect::<Result<_, LoadError>>()?,
+            api_key: self.api_key_env.as_ref().map(value).transpose()?,
+            ca_file: self.ca_file.clone(),
+        })
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Find out which fields the server takes and how it counts.
+    Tune(TuneOrder),
+    /// Send requests that nobody measures.
+    WarmUp(LevelOrder),
+    /// Measure one level.
+    Level(LevelOrder),
+    /// Read the server's counters.
+    Count,
+    /// Read the server's counters until they have grown by so much, or two seconds have passed.
+    Settle {
+        /// The counters before.
+        before: CounterSnapshot,
+        /// What was asked of the server since.
+        totals: Totals,
+    },
+    /// Read the server's `/metrics` as they are.
+    Scrape,
+}
+
+/// See [`Work::Tune`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TuneOrder {
+    /// What requests are like.
+    pub shape: RequestShape,
+    /// A tokenizer, if there is one: then only the template's overhead is probed.
+    pub tokenizer: Option<TokenizerFile>,
+    /// Makes the probes' texts fresh.
+    pub nonce: String,
+    /// Limit of one question.
+    pub limit: Duration,
+}
+
+/// One level, or the warm-up before all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LevelOrder {
+    /// How much, how long. Its `spill` is the doer's own affair.
+    pub spec: LevelSpec,
+    /// What is asked.
+    pub prompts: PromptsOrder,
+    /// Whether raw responses are kept.
+    pub keep_raw: bool,
+    /// The server's counters before the level, where somebody has read them; else the doer does.
+    pub before: Option<CounterSnapshot>,
+}
+
+/// The requests of a level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PromptsOrder {
+    /// Who asks.
+    pub asker: Asker,
+    /// How long prompts and outputs are.
+    pub lengths: Lengths,
+    /// How prompt lengths are reached.
+    pub ruler: RulerOrder,
+    /// What every request has.
+    pub shape: RequestShape,
+    /// Which fields the server takes.
+    pub capabilities: Capabilities,
+}
+
+impl PromptsOrder {
+    /// The requests themselves.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot be read.
+    pub fn resolve(&self) -> Result<Arc<Prompts>, LoadError> {
+        Ok(Arc::new(Prompts {
+            asker: self.asker.clone(),
+            lengths: self.lengths,
+            ruler: Arc::new(self.ruler.resolve()?),
+            shape: self.shape.clone(),
+            capabilities: self.capabilities,
+        }))
+    }
+}
+
+/// How prompt lengths are reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RulerOrder {
+    /// By a tokenizer.
+    Tokenizer {
+        /// Which.
+        file: TokenizerFile,
+        /// Tokens that the chat template adds, if known.
+        overhead: Option<f64>,
+    },
+    /// By the server's own counts.
+    Calibrated(Calibration),
+    /// A word is taken for a token.
+    Words,
+}
+
+impl RulerOrder {
+    /// `tokenizer`, `calibrated` or `words`, as records of points name it.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Tokenizer { .. } => "tokenizer",
+            Self::Calibrated(_) => "calibrated",
+            Self::Words => "words",
+        }
+    }
+
+    /// Tokens that the chat template adds to each prompt, if they are known.
+    pub fn overhead(&self) -> Option<f64> {
+        match self {
+            Self::Tokenizer { overhead, .. } => *overhead,
+            Self::Calibrated(calibration) => Some(calibration.overhead),
+            Self::Words => None,
+        }
+    }
+
+    fn resolve(&self) -> Result<Ruler, LoadError> {
+        Ok(match self {
+            Self::Tokenizer { file, overhead } => {
+                Ruler::Tokenizer { tokenizer: Arc::new(file.open()?), overhead: *overhead }
+            }
+            Self::Calibrated(calibration) => Ruler::Calibrated(calibration.clone()),
+            Self::Words => Ruler::Words,
+        })
+    }
+}
+
+/// A tokenizer's file: here by its path, elsewhere by its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerFile {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Where it lies in this process' file system.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+impl TokenizerFile {
+    /// A `tokenizer.json`, or that of a folder.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn at(path: &Path) -> Result<Self, LoadError> {
+        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+        let (digest, _) = digest_file(&path)?;
+        Ok(Self { digest, path })
+    }
+
+    fn open(&self) -> Result<LocalTokenizer, LoadError> {
+        LocalTokenizer::open(&self.path)
+    }
+}
+
+impl Work {
+    /// The files that it needs, to be found by their digests.
+    pub(super) fn files(&mut self) -> Option<&mut TokenizerFile> {
+        match self {
+            Self::Tune(order) => order.tokenizer.as_mut(),
+            Self::WarmUp(order) | Self::Level(order) => match &mut order.prompts.ruler {
+                RulerOrder::Tokenizer { file, .. } => Some(file),
+                RulerOrder::Calibrated(_) | RulerOrder::Words => None,
+            },
+            Self::Count | Self::Settle { .. } | Self::Scrape => None,
+        }
+    }
+}
+
+/// How prompts are made for one deployment: found out once per incarnation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Which fields the server takes.
+    pub capabilities: Capabilities,
+    /// The server's own count of words, when there is no local tokenizer.
+    pub calibration: Option<Calibration>,
+    /// Tokens that the chat template adds, probed beside a local tokenizer.
+    pub overhead: Option<f64>,
+}
+
+impl TuneOrder {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When a question is not answered.
+    pub(super) async fn ask(&self, endpoint: &Endpoint) -> Result<Tuning, LoadError> {
+        let (shape, limit) = (&self.shape, self.limit);
+        let capabilities = canary(endpoint, shape, limit).await?.capabilities;
+        let mut tuning = Tuning { capabilities, calibration: None, overhead: None };
+        match &self.tokenizer {
+            Some(file) => {
+                let text = format!("A {}", self.nonce);
+                let tokens = u32::try_from(file.open()?.count(&text)).unwrap_or(u32::MAX);
+                tuning.overhead = template_overhead(endpoint, shape, &capabilities, &text, tokens, limit).await?;
+            }
+            None => tuning.calibration = calibrate(endpoint, shape, &capabilities, &self.nonce, limit).await?,
+        }
+        Ok(tuning)
+    }
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// Of [`Work::Tune`].
+    Tuned(Tuning),
+    /// Of [`Work::WarmUp`].
+    Warmed(WarmUp),
+    /// Of [`Work::Level`].
+    Measured(Box<Measured>),
+    /// Of [`Work::Count`] and [`Work::Settle`].
+    Counted(CounterSnapshot),
+    /// Of [`Work::Scrape`].
+    Scraped(Vec<Page>),
+}
+
+/// A level that was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its records and what goes with them.
+    pub run: LevelRun,
+    /// The server's counters before its first request.
+    pub before: CounterSnapshot,
+    /// The clocks of the workers against that of the first, where there were several.
+    #[serde(default)]
+    pub offsets: Vec<ClockOffset>,
+}
+
+/// One page of metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Base URL.
+    pub url: String,
+    /// What it said, if it did.
+    pub text: Option<String>,
+}

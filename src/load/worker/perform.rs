@@ -1,0 +1,102 @@
+//! Does one order. The same lines in a worker and here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::closed::{run_closed, warm_up};
+use super::super::counted::all_equal;
+use super::super::error::LoadError;
+use super::super::level::{LevelSpec, LiveProgress, Totals};
+use super::super::metrics::{CounterSnapshot, scrape};
+use super::order::{Done, EndpointRef, Measured, Page, Work};
+
+/// Limit for one page of metrics.
+const PAGE: Duration = Duration::from_secs(5);
+/// How often counters are looked at again, and how many times.
+const AGAIN: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 10;
+
+/// Where an order is done.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Cancelled when it must end.
+    pub cancel: CancellationToken,
+    /// How far it is.
+    pub live: Arc<LiveProgress>,
+    /// The file for raw responses, if they are kept.
+    pub spill: Option<PathBuf>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the server does not answer a question, or the generator cannot work; [`LoadError::Cancelled`].
+pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Result<Done, LoadError> {
+    let cancelled = || place.cancel.cancelled();
+    match work {
+        Work::Tune(order) => {
+            let endpoint = endpoint.resolve()?;
+            tokio::select! {
+                () = cancelled() => Err(LoadError::Cancelled),
+                tuning = order.ask(&endpoint) => Ok(Done::Tuned(tuning?)),
+            }
+        }
+        Work::WarmUp(order) => {
+            let (to, prompts) = (endpoint.resolve()?, order.prompts.resolve()?);
+            let warm = warm_up(&order.spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            if place.cancel.is_cancelled() { Err(LoadError::Cancelled) } else { Ok(Done::Warmed(warm)) }
+        }
+        Work::Level(order) => {
+            let (to, prompts) = (endpoint.resolve()?, order.prompts.resolve()?);
+            let spill = place.spill.clone().filter(|_| order.keep_raw);
+            let spec = LevelSpec { spill, ..order.spec.clone() };
+            let before = match order.before {
+                Some(before) => before,
+                None => counters(endpoint).await,
+            };
+            let run = run_closed(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            if place.cancel.is_cancelled() {
+                return Err(LoadError::Cancelled);
+            }
+            Ok(Done::Measured(Box::new(Measured { run, before, offsets: Vec::new() })))
+        }
+        Work::Count => Ok(Done::Counted(counters(endpoint).await)),
+        Work::Settle { before, totals } => Ok(Done::Counted(settled(endpoint, before, totals).await)),
+        Work::Scrape => {
+            let mut pages = Vec::new();
+            for from in endpoint.metrics()? {
+                let answer = from.get("/metrics", PAGE).await.ok().filter(|answer| answer.status == 200);
+                let text = answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+                pages.push(Page { url: from.url().to_owned(), text });
+            }
+            Ok(Done::Scraped(pages))
+        }
+    }
+}
+
+/// The server's own counters, summed over all places that have them.
+async fn counters(endpoint: &EndpointRef) -> CounterSnapshot {
+    let mut sum = CounterSnapshot::default();
+    for endpoint in endpoint.metrics().unwrap_or_default() {
+        // A server without /metrics is compared with nothing.
+        sum = sum.plus(&scrape(&endpoint, PAGE).await.unwrap_or_default());
+    }
+    sum
+}
+
+/// The counters once they have grown by what was asked. Some servers count a moment after the last byte: they are asked
+/// again until all is equal or two seconds have passed.
+async fn settled(endpoint: &EndpointRef, before: &CounterSnapshot, totals: &Totals) -> CounterSnapshot {
+    let mut after = counters(endpoint).await;
+    for _ in 1..LOOKS {
+        if all_equal(before, &after, totals) {
+            break;
+        }
+        tokio::time::sleep(AGAIN).await;
+        after = counters(endpoint).await;
+    }
+    after
+}
