@@ -83,7 +83,9 @@ fn steady_throughput(point: &PointData) -> Option<f64> {
         let first = first_sends.entry(record.slot).or_insert(record.sent);
         *first = record.sent.min(*first);
     }
-    let start = first_sends.into_values().max()?;
+    // Arrivals of an open loop need nobody to be free: its window begins with the first.
+    let open = counted().any(|record| record.due.is_some());
+    let start = if open { first_sends.into_values().min()? } else { first_sends.into_values().max()? };
     let given_up = point.records.iter().filter(|record| super::summary::is_cancelled(record));
     let end = counted().map(|record| record.sent).max()?;
     let end = given_up.map(|record| record.sent).min().map_or(end, |given_up| end.min(given_up));
@@ -111,8 +113,8 @@ pub const METRICS: &[Metric] = &[
         title: "Time to first token",
         unit: "ms",
         better: Better::Lower,
-        definition: "first chunk with text (content or reasoning) - send",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_text?))),
+        definition: "first chunk with text (content or reasoning) - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.first_text?))),
     },
     Metric {
         id: "time-to-second-token",
@@ -129,8 +131,8 @@ pub const METRICS: &[Metric] = &[
         title: "Time to first output token",
         unit: "ms",
         better: Better::Lower,
-        definition: "first chunk with content that is not reasoning - send",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_output?))),
+        definition: "first chunk with content that is not reasoning - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.first_output?))),
     },
     Metric {
         id: "inter-token-latency",
@@ -147,8 +149,35 @@ pub const METRICS: &[Metric] = &[
         title: "Request latency",
         unit: "ms",
         better: Better::Lower,
-        definition: "last chunk with text - send",
+        definition: "last chunk with text - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.last_text?))),
+    },
+    Metric {
+        id: "time-to-first-token-from-send",
+        short: "ttft_sent",
+        title: "Time to first token, from sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "first chunk with text (content or reasoning) - send, in every shape of load",
+        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_text?))),
+    },
+    Metric {
+        id: "request-latency-from-send",
+        short: "latency_sent",
+        title: "Request latency, from sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "last chunk with text - send, in every shape of load",
         formula: Formula::PerRequest(|record| Some(ms(record.sent, record.last_text?))),
+    },
+    Metric {
+        id: "send-delay",
+        short: "send_delay",
+        title: "Delay of sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "send - scheduled arrival in an open loop, 0 in a closed one",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.sent))),
     },
     Metric {
         id: "output-throughput-per-user",

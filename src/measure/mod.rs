@@ -8,6 +8,8 @@ mod objective;
 mod paired;
 mod pareto;
 mod point;
+mod precision;
+mod rate;
 mod record;
 mod same_work;
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, j
 pub use paired::{Paired, holm, paired};
 pub use pareto::frontier;
 pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMeta};
+pub use precision::{Precision, PrecisionRule, batch_means};
+pub use rate::Rate;
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;

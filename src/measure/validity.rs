@@ -82,7 +82,7 @@ fn outcome(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
 }
 
 fn most_frequent(summary: &PointSummary) -> String {
-    let frequent = summary.failures.iter().find(|failure| failure.class != FailureClass::Cancelled);
+    let frequent = summary.failures.iter().find(|failure| !failure.class.is_ours());
     frequent.map(|failure| format!("; most often {}", failure.class)).unwrap_or_default()
 }
 
@@ -109,7 +109,7 @@ fn is_cut(class: FailureClass) -> Option<bool> {
         | FailureClass::Malformed
         | FailureClass::NoTokens
         | FailureClass::TooLarge => Some(false),
-        FailureClass::Cancelled => None,
+        FailureClass::Cancelled | FailureClass::Unsent => None,
     }
 }
 

@@ -127,6 +127,7 @@ fn ended_by(ended: EndedBy) -> &'static str {
     match ended {
         EndedBy::Count => "requests",
         EndedBy::Time => "time",
+        EndedBy::Precision => "precision",
         EndedBy::Failures => "failures",
         EndedBy::Cancelled => "interruption",
         EndedBy::Storage => "full storage",

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::closed::{run_closed, warm_up};
+use super::super::closed::warm_up;
 use super::super::counted::all_equal;
 use super::super::error::LoadError;
 use super::super::level::{LevelSpec, LiveProgress, Totals};
+use super::super::shape::run_level;
 use super::super::metrics::{CounterSnapshot, scrape};
 use super::order::{Done, EndpointRef, Measured, Page, Work};
 
@@ -57,7 +58,7 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
                 Some(before) => before,
                 None => counters(endpoint).await,
             };
-            let run = run_closed(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            let run = run_level(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
             if place.cancel.is_cancelled() {
                 return Err(LoadError::Cancelled);
             }
