@@ -15,6 +15,7 @@ use crate::run::{
     RunReport, RunStatus, SourceFile, Stop, StopSignal, point_to, read_state, run_id, runs_of_plan, show_run,
 };
 use crate::steps;
+use crate::target::Left;
 
 /// Where runs are kept, below the working directory.
 pub(super) const RESULTS: &str = "results";
@@ -87,6 +88,8 @@ pub struct Applied {
     pub report: RunReport,
     /// The text of SUMMARY.txt, if there is one.
     pub summary: Option<String>,
+    /// What stays behind for a good reason, and what could not be given back, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// The newest run of a plan, or the one in the folder given; `None` when there is none.
@@ -169,10 +172,32 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
         sinks: options.sinks,
         judge: Some(judge(judged, dir.clone())),
     };
-    let report = run.execute(current, &steps::action, execute).await?;
+    let id = run.state().run().to_owned();
+    let mut report = run.execute(current, &steps::action, execute).await?;
+    // Leases are renewed until here: results are safe, and deployments are gone or kept on purpose.
+    let notes = match steps::release(&id, left(&report)).await {
+        Ok(notes) => notes,
+        Err(failure) => {
+            let details = failure.details.into_iter().chain(failure.help);
+            report.causes.push(Cause::new(ExitCode::LEAKED, failure.message));
+            details.collect()
+        }
+    };
     let summary = layout.summary();
     let summary = if summary.is_file() { Some(read_text(&summary)?) } else { None };
-    Ok(Applied { dir, report, summary })
+    Ok(Applied { dir, report, summary, notes })
+}
+
+/// What a session leaves behind.
+fn left(report: &RunReport) -> Left {
+    let unsure = [ExitCode::LEAKED, ExitCode::STORAGE, ExitCode::BUG];
+    if report.causes.iter().any(|cause| unsure.contains(&cause.code)) {
+        Left::Leaked
+    } else if report.obligations.is_empty() {
+        Left::Nothing
+    } else {
+        Left::ByWish
+    }
 }
 
 fn create(plan: &Plan, frozen: &Frozen, output_dir: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Run, AppError> {

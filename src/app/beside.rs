@@ -93,6 +93,7 @@ impl<'a> Beside<'a> {
             target: first.tool.clone(),
             gpus: self.gpus,
             fingerprint: None,
+            engine_arguments: Vec::new(),
             time_scale: None,
         };
         let points = found.into_iter().map(|imported| self.write(imported, out)).collect::<Result<_, _>>()?;
@@ -109,7 +110,8 @@ impl<'a> Beside<'a> {
         }
         create_dir(&dir)?;
         let (meta, health) = (summary.meta.clone(), summary.health.clone());
-        let data = PointData { meta, records, health, extra: std::collections::BTreeMap::new() };
+        let data =
+            PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
         write_point(&dir, &data, &summary)?;
         Ok(Point { dir, summary })
     }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::base::{FileError, NameError};
-use crate::load::LoadError;
+use crate::load::{LoadError, WorkerError};
 use crate::plan::NoMatch;
 use crate::report::ReportError;
 use crate::run::{ExitCode, RunError};
 use crate::sim::SimError;
+use crate::target::{NotStatic, TargetError};
 
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum AppError {
     /// The embedded engine.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// What a deployment's target said.
+    #[error("{0}")]
+    Target(TargetError),
     /// The system refused something.
     #[error("cannot {action}")]
     System {
@@ -70,6 +74,22 @@ impl From<NameError> for AppError {
     }
 }
 
+impl From<NotStatic> for AppError {
+    fn from(error: NotStatic) -> Self {
+        Self::Usage { help: error.help(), message: error.to_string() }
+    }
+}
+
+impl From<WorkerError> for AppError {
+    fn from(error: WorkerError) -> Self {
+        match error {
+            WorkerError::Listen(source) => Self::System { action: "listen".to_owned(), source },
+            WorkerError::Executable(source) => Self::System { action: "find its own executable".to_owned(), source },
+            WorkerError::File(error) => Self::File(error),
+        }
+    }
+}
+
 impl AppError {
     /// Something on the command line cannot be used.
     pub fn usage(message: impl Into<String>) -> Self {
@@ -82,6 +102,7 @@ impl AppError {
             Self::Plan { .. } | Self::NoStep(_) | Self::Usage { .. } => ExitCode::USAGE,
             Self::Unfinished { .. } => ExitCode::REFUSED,
             Self::Run(error) => error.exit_code(),
+            Self::Target(_) => ExitCode::PREFLIGHT,
             Self::Report(ReportError::File(_)) | Self::File(_) | Self::Load(LoadError::Storage(_)) => ExitCode::STORAGE,
             Self::Report(_) => ExitCode::USAGE,
             Self::Load(
@@ -108,6 +129,7 @@ impl AppError {
                     std::iter::once(refusal.address.to_string()).chain(differences)
                 })
                 .collect(),
+            Self::Target(error) => error.details.clone(),
             _ => Vec::new(),
         }
     }
@@ -130,6 +152,7 @@ impl AppError {
             }
             Self::NoStep(no_match) => no_match.nearest.as_ref().map(|near| format!("did you mean `{near}`?")),
             Self::Usage { help, .. } => help.clone(),
+            Self::Target(error) => error.help.clone(),
             Self::Run(error) => error.help().map(str::to_owned),
             Self::Load(LoadError::ModelNotListed { nearest, .. }) => {
                 nearest.as_ref().map(|near| format!("did you mean `{near}`?"))

@@ -8,14 +8,18 @@ mod cleanup;
 mod error;
 mod explain;
 mod graph;
+mod image;
 mod init;
 mod once;
 mod preview;
 mod report;
 mod runs;
+mod server;
 mod simulate;
+mod worker;
 mod written;
 
+pub use crate::render::GraphVersion;
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
 pub use catalog::catalog;
 pub use check::{Overrides, check, schema, usable};
@@ -23,12 +27,15 @@ pub use cleanup::{Cleaned, CleanupScope, Leftover, cleanup, leftovers};
 pub use error::AppError;
 pub use explain::{Explanation, explain};
 pub use graph::{dot, mermaid};
+pub use image::{ImageOptions, MadeImage, image};
 pub use init::{InitKind, init};
 pub use once::{LoadOptions, Loaded, load_once};
 pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{export, find, fsck, import, list, prune, show};
+pub use server::{DeploymentView, rbac, reap, server_views};
 pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
+pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
 
 // What the command line shows and listens to, by its one name.
@@ -40,4 +47,4 @@ pub use crate::run::{
     RunReport, RunStatus, StepReport, Stop, StopLevel, event_channel, listen as listen_to_signals,
 };
 
-pub use crate::target::hold;
+pub use crate::target::{FoundRun, ObjectOutlook, ServerView, Swept, TargetError, hold};

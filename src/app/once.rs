@@ -12,7 +12,7 @@ use super::error::AppError;
 use crate::base::Name;
 use crate::load::{
     self, Api, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer, Prompts,
-    RequestShape, Ruler,
+    RequestShape, Ruler, Totals,
 };
 use crate::measure::{
     Formula, Level, METRICS, PointData, PointMeta, PointSummary, RequestRecord, ValidityRules, judge,
@@ -61,19 +61,24 @@ pub struct Loaded {
     pub summary: PointSummary,
     /// Every request.
     pub records: Vec<RequestRecord>,
+    /// Requests of the unrecorded wave at the level's start.
+    pub fill_requests: u64,
+    /// What all requests, those of the wave included, asked of the server.
+    pub totals: Totals,
     /// Why the level must count as failed.
     pub failed: Option<String>,
 }
 
 impl Loaded {
     /// Every metric by its short name: of a per-request metric `mean`, `p50`, `p90`, `p99` (in milliseconds where it is
-    /// a time; `null` where there are too few requests for it), of others their value.
+    /// a time; `null` where there are too few requests for it), of others their value. `totals` are over all requests, those of the
+    /// unrecorded wave included: to be compared with the server's counters.
     pub fn to_json(&self) -> Value {
         let summary = &self.summary;
         let mut out = Map::new();
         for metric in METRICS {
             let value = match metric.formula {
-                Formula::PerRequest(_) => summary.distributions.get(metric.id).map(|found| {
+                Formula::PerRequest(_) | Formula::Pooled(_) => summary.distributions.get(metric.id).map(|found| {
                     json!({
                         "mean": found.mean,
                         "p50": found.trusted_percentile(50),
@@ -95,6 +100,17 @@ impl Loaded {
         out.insert("duration_s".to_owned(), json!(summary.duration_s));
         out.insert("requests".to_owned(), json!(summary.counts));
         out.insert("failures".to_owned(), json!(summary.failures));
+        out.insert(
+            "totals".to_owned(),
+            json!({
+                "ok": self.totals.ok,
+                "other": self.totals.other,
+                "prompt_tokens": self.totals.prompt_tokens,
+                "output_tokens": self.totals.output_tokens,
+                "fill_requests": self.fill_requests,
+            }),
+        );
+        out.insert("steady".to_owned(), json!(summary.steady));
         out.insert("isl_method".to_owned(), json!(summary.meta.isl_method));
         out.insert("invalid".to_owned(), json!(summary.invalid));
         out.insert("generator".to_owned(), json!(summary.health));
@@ -151,7 +167,8 @@ pub async fn load_once(
     let requests = options.requests.unwrap_or_else(|| (10 * u64::from(concurrency)).max(400));
     let spec = LevelSpec::new(concurrency, requests, options.duration);
     let level = Level::Concurrency(concurrency);
-    let run = load::run_closed(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
+    let mut run = load::run_closed(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
+    run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     Ok(loaded(options, &endpoint, &ruler, model, level, run))
 }
 
@@ -193,6 +210,7 @@ fn loaded(
     run: LevelRun,
 ) -> Loaded {
     let name = |text| Name::new(text).expect("a literal that is fit for a name");
+    let (fill_requests, totals) = (run.fill_requests, run.totals);
     let data = PointData {
         meta: PointMeta {
             deployment: name("url"),
@@ -221,6 +239,7 @@ fn loaded(
         records: run.records,
         health: run.health,
         extra: BTreeMap::new(),
+        objectives: Vec::new(),
     };
     let mut summary = PointSummary::of(&data);
     let rules = ValidityRules {
@@ -229,7 +248,8 @@ fn loaded(
         max_error_share: 0.01,
         counters: false,
         send_lag_ms: 1.0,
+        require_steady: false,
     };
     summary.invalid = judge(&summary, &rules);
-    Loaded { summary, records: data.records, failed: run.failed }
+    Loaded { summary, records: data.records, fill_requests, totals, failed: run.failed }
 }

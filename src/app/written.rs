@@ -6,6 +6,7 @@ use super::catalog::catalog;
 use super::error::AppError;
 use crate::base::{create_dir, write_atomic};
 use crate::plan::{Plan, StepSpec, expand};
+use crate::render::GraphVersion;
 use crate::target::TARGETS;
 
 /// The steps of a plan, in the order of a run.
@@ -13,17 +14,17 @@ pub fn steps_of(plan: &Plan) -> Vec<StepSpec> {
     expand(plan, &catalog())
 }
 
-/// Writes what each deployment would start to `out`; the files.
+/// Writes what each deployment would start to `out`, graphs of templates in this version; the files.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn render(plan: &Plan, out: &Path) -> Result<Vec<PathBuf>, AppError> {
+pub fn render(plan: &Plan, out: &Path, version: GraphVersion) -> Result<Vec<PathBuf>, AppError> {
     create_dir(out)?;
     let mut files = Vec::new();
     for deployment in plan.deployments.values() {
         let target = TARGETS.iter().find(|target| target.kind() == deployment.target.kind);
         let target = target.expect("a checked plan names known kinds only");
-        let (extension, text) = target.written(plan, deployment);
+        let (extension, text) = target.written(plan, deployment, version);
         let path = out.join(format!("{}.{extension}", deployment.name));
         write_atomic(&path, text.as_bytes())?;
         files.push(path);

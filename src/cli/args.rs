@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app;
+
 /// Benchmarks LLM serving deployments from one plan file, and goes on after any failure.
 ///
 /// One TOML plan declares deployments (simulated, local processes, URLs, Kubernetes manifests), the traffic and the
@@ -54,6 +56,8 @@ pub(super) enum Command {
     Runs(Runs),
     /// End whatever an interrupted run left behind
     Cleanup(Cleanup),
+    /// Print the Role that a plan needs in its clusters, and apart an optional ClusterRole
+    Rbac(PlanFile),
     /// Serve the embedded engine alone
     Simulate(Simulate),
     /// Load one URL once, without a plan
@@ -68,6 +72,14 @@ pub(super) enum Command {
     /// The built-in templates
     #[command(subcommand)]
     Templates(Templates),
+    /// Make an image of this program for `load.image`, without Docker
+    Image(ImageArguments),
+    /// Take orders for load beside the server under test (how load comes from inside a cluster)
+    #[command(hide = true)]
+    Worker(WorkerFlags),
+    /// Watch over a run from within its cluster, and end what it leaves behind when it dies
+    #[command(hide = true)]
+    Reap(Reap),
     /// Wait for a line on stdin, then become another program (how processes are started without ever losing one)
     #[command(hide = true)]
     Hold {
@@ -128,6 +140,9 @@ pub(super) struct PlanArguments {
     /// Exit with 10 if there is work left, 0 if not
     #[arg(long)]
     pub(super) exit_code: bool,
+    /// Ask the clusters too: what stands in the way, and what would become of every object
+    #[arg(long)]
+    pub(super) server: bool,
     /// The run's own folder, as for `apply`
     #[arg(long, value_name = "DIR")]
     pub(super) output_dir: Option<PathBuf>,
@@ -140,6 +155,26 @@ pub(super) struct Render {
     /// The folder to write to
     #[arg(long, short, value_name = "DIR")]
     pub(super) out: PathBuf,
+    /// The version of DynamoGraphDeployment to write; in a run the cluster says which it serves
+    #[arg(long, value_enum, default_value_t = ApiVersion::V1beta1)]
+    pub(super) api_version: ApiVersion,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ApiVersion {
+    /// Dynamo 1.2 and later
+    V1beta1,
+    /// Dynamo 0.4 and later
+    V1alpha1,
+}
+
+impl From<ApiVersion> for app::GraphVersion {
+    fn from(version: ApiVersion) -> Self {
+        match version {
+            ApiVersion::V1beta1 => Self::V1beta1,
+            ApiVersion::V1alpha1 => Self::V1alpha1,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +322,7 @@ pub(super) enum Runs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").args(["run", "plan", "expired"]).multiple(true))]
 pub(super) struct Cleanup {
     /// The run: its folder, its id or the start of it, or `latest`; without it every run below results/
     #[arg(long)]
@@ -294,9 +330,34 @@ pub(super) struct Cleanup {
     /// Runs of this plan only
     #[arg(long, value_name = "FILE", conflicts_with = "run")]
     pub(super) plan: Option<PathBuf>,
+    /// Runs in a cluster that gave no sign of life for the time of their Lease, whoever started them
+    #[arg(long, conflicts_with = "run")]
+    pub(super) expired: bool,
+    /// Look into this context's cluster by labels; the run is named by its whole id then
+    #[arg(long, requires = "which")]
+    pub(super) context: Option<String>,
+    /// Look into this namespace by labels
+    #[arg(long, value_name = "NAME", requires = "which")]
+    pub(super) namespace: Option<String>,
     /// Only say what would be ended
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Print it as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reap {
+    /// Id of the run
+    #[arg(long)]
+    pub(super) run: String,
+    /// Its namespace; the pod's own, if not given
+    #[arg(long)]
+    pub(super) namespace: Option<String>,
+    /// It is dead when it gave no sign of life for so long, such as 1h
+    #[arg(long)]
+    pub(super) after: String,
 }
 
 #[derive(Debug, Args)]
@@ -381,4 +442,42 @@ pub(super) enum Templates {
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImageArguments {
+    /// Write an archive that `docker load`, `ctr images import` and the like read
+    #[arg(long, short, value_name = "FILE.tar")]
+    pub(super) out: Option<PathBuf>,
+    /// Push it, with the login that docker or podman have: registry/path/name:tag
+    #[arg(long, value_name = "REF")]
+    pub(super) push: Option<String>,
+    /// The static program to put in; this one, if not given
+    #[arg(long, value_name = "PATH")]
+    pub(super) binary: Option<PathBuf>,
+    /// What the program must be for: amd64 or arm64
+    #[arg(long)]
+    pub(super) arch: Option<String>,
+    /// Name of the image in the archive
+    #[arg(long, default_value = concat!("localhost/dynbench:", env!("CARGO_PKG_VERSION")))]
+    pub(super) name: String,
+    /// The registry speaks plain HTTP
+    #[arg(long)]
+    pub(super) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkerFlags {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8701")]
+    pub(super) listen: std::net::SocketAddr,
+    /// A folder for results
+    #[arg(long)]
+    pub(super) dir: PathBuf,
+    /// How long to hold a result that nobody fetches
+    #[arg(long, default_value = "12h")]
+    pub(super) hold: String,
+    /// How long to stay when there is nothing to hold and nobody asks
+    #[arg(long, default_value = "30m")]
+    pub(super) idle: String,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{Check, Graph, GraphFormat, PlanArguments, PlanFile, Render};
-use super::print;
+use super::{cluster, print};
 use crate::app::{self, AppError, Checked, ExitCode, Overrides, Plan, Preview};
 use crate::base::format_duration;
 
@@ -67,10 +67,19 @@ fn problems_json(path: &Path, checked: &Checked) -> serde_json::Value {
 pub(super) fn plan(arguments: &PlanArguments) -> Result<ExitCode, AppError> {
     let (checked, plan) = checked(&arguments.file)?;
     let preview = app::preview(&plan, arguments.output_dir.as_deref())?;
+    let views = if arguments.server { cluster::views(&plan)? } else { Vec::new() };
     if arguments.json {
-        print::json(&preview_json(&checked, &preview));
+        let mut json = preview_json(&checked, &preview);
+        if arguments.server {
+            json["server"] = cluster::views_json(&views);
+        }
+        print::json(&json);
     } else {
         print::out(&preview_text(&checked, &preview));
+        print::out(&cluster::views_text(&views));
+    }
+    if views.iter().any(|view| view.preflight.is_err()) {
+        return Ok(ExitCode::PREFLIGHT);
     }
     let left = arguments.exit_code && preview.work_left() > 0;
     Ok(if left { ExitCode::WORK_LEFT } else { ExitCode::DONE })
@@ -123,7 +132,7 @@ pub(super) fn cost(preview: &Preview) -> String {
 
 pub(super) fn render(arguments: &Render) -> Result<ExitCode, AppError> {
     let (_, plan) = checked(&arguments.file)?;
-    for file in app::render(&plan, &arguments.out)? {
+    for file in app::render(&plan, &arguments.out, arguments.api_version.into())? {
         print::out(&format!("{}\n", file.display()));
     }
     Ok(ExitCode::DONE)

@@ -5,7 +5,7 @@ use std::process;
 use clap::{CommandFactory, Parser};
 
 use super::args::{Arguments, Command, Init, InitTarget, Runs, Templates};
-use super::{ask, engine, look, once, print, running};
+use super::{ask, cluster, engine, look, once, print, running, worker};
 use crate::app::{self, AppError, ExitCode};
 
 /// The whole program.
@@ -35,7 +35,9 @@ fn run(command: Command) -> Result<ExitCode, AppError> {
         Command::Render(arguments) => ask::render(&arguments),
         Command::Graph(arguments) => ask::graph(&arguments),
         Command::Apply(arguments) => running::apply(&arguments),
-        Command::Cleanup(arguments) => running::cleanup(&arguments),
+        Command::Cleanup(arguments) => cluster::cleanup(&arguments),
+        Command::Rbac(file) => cluster::rbac(&file),
+        Command::Reap(arguments) => cluster::reap(&arguments),
         Command::Report(arguments) => look::report(&arguments),
         Command::Explain(arguments) => look::explain(&arguments),
         Command::Runs(which) => runs(&which),
@@ -61,6 +63,8 @@ fn run(command: Command) -> Result<ExitCode, AppError> {
             print::out(&app::show_template(&name)?);
             Ok(ExitCode::DONE)
         }
+        Command::Image(arguments) => worker::image(&arguments),
+        Command::Worker(flags) => worker::worker(&flags),
         Command::Hold { command } => Ok(engine::hold(&command)),
     }
 }

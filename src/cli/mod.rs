@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod cluster;
 mod display;
 mod engine;
 mod look;
@@ -11,5 +12,6 @@ mod main;
 mod once;
 mod print;
 mod running;
+mod worker;
 
 pub use main::main;

@@ -1,4 +1,4 @@
-//! Commands that run: apply and cleanup.
+//! The command that runs: apply.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::args::{Apply, Cleanup};
+use super::args::Apply;
 use super::display::Display;
 use super::{ask, print};
 use crate::app::{
-    self, AppError, Applied, ApplyOptions, CleanupScope, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent,
-    Stop, StopLevel,
+    self, AppError, Applied, ApplyOptions, EditChoice, EventReceiver, ExitCode, Overrides, RunEvent, Stop, StopLevel,
 };
 use crate::base::FileError;
 
@@ -153,6 +152,9 @@ fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Exi
     for line in &report.unrecorded {
         print::say(&format!("happened, but could not be written to the journal: {line}"));
     }
+    for note in &applied.notes {
+        print::say(note);
+    }
     for open in &report.obligations {
         print::say(&format!("still there: {}", open.what));
     }
@@ -172,38 +174,4 @@ fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Exi
         print::say(&format!("pictures: {}", applied.dir.join("plots").display()));
     }
     code
-}
-
-pub(super) fn cleanup(arguments: &Cleanup) -> Result<ExitCode, AppError> {
-    let plan = match &arguments.plan {
-        None => None,
-        Some(path) => {
-            let checked = app::check(path, &Overrides::default());
-            print::problems(&checked);
-            Some(app::usable(path, &checked)?.name.to_string())
-        }
-    };
-    let scope = CleanupScope { run: arguments.run.clone(), plan };
-    if arguments.dry_run {
-        for left in app::leftovers(&scope)? {
-            print::out(&format!("{}: would end {}\n", left.run.display(), left.what));
-        }
-        return Ok(ExitCode::DONE);
-    }
-    let cleaned = runtime()?.block_on(app::cleanup(&scope))?;
-    if cleaned.is_empty() {
-        print::say("nothing was left behind");
-    }
-    let mut code = ExitCode::DONE;
-    for cleaned in cleaned {
-        let place = cleaned.leftover.run.display();
-        match cleaned.failed {
-            None => print::out(&format!("{place}: ended {}\n", cleaned.leftover.what)),
-            Some(why) => {
-                code = ExitCode::LEAKED;
-                print::say(&format!("{place}: {why}"));
-            }
-        }
-    }
-    Ok(code)
 }

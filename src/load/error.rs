@@ -233,7 +233,9 @@ impl LoadError {
                 Some("make the image of `load.image` anew with `dynbench image` of this version".to_owned())
             }
             Self::Elsewhere(fault) => fault.help.clone(),
-            Self::WorkerGone { .. } => Some("`dynbench apply --resume` starts another and measures the level anew".to_owned()),
+            Self::WorkerGone { .. } => {
+                Some("`dynbench apply --resume` starts another and measures the level anew".to_owned())
+            }
             Self::Worker { .. } => {
                 Some("the worker goes on and holds its result: `dynbench apply --resume` takes it up".to_owned())
             }

@@ -24,6 +24,13 @@ fn seconds(time: Timespec) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// Seconds that this thread was ready to run and had no core; 0 where the system does not tell it.
+pub(super) fn thread_wait_seconds() -> f64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited: Option<f64> = told.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    waited.unwrap_or(0.0) / 1e9
+}
+
 /// Notes for ever how late this thread's timer is, in milliseconds; never ends by itself. A timer of the runtime rings
 /// up to 1 ms late by its own grain, so values up to that are no lag.
 pub(super) async fn watch_loop(into: &mut Vec<f64>) {
@@ -41,6 +48,7 @@ pub(super) struct ThreadHealth {
     /// How late it sent each request by its own fault, where that is not the time since the request's schedule.
     pub(super) lags_ms: Option<Vec<f64>>,
     pub(super) cpu_seconds: f64,
+    pub(super) wait_seconds: f64,
 }
 
 /// All of it together, over `wall` seconds.
@@ -64,12 +72,18 @@ pub(super) fn health(
     let reads: u64 = records.iter().map(|record| u64::from(record.reads)).sum();
     let events: u64 = records.iter().map(|record| u64::from(record.events)).sum();
     let busiest = threads.iter().map(|thread| thread.cpu_seconds).fold(0.0, f64::max);
+    let hungriest = threads.iter().map(|thread| thread.wait_seconds).fold(0.0, f64::max);
+    let share = |seconds: f64| if wall > 0.0 { (seconds / wall).min(1.0) } else { 0.0 };
     GeneratorHealth {
         send_lag_p99_ms: p99(&lags),
         send_lag_max_ms: lags.last().copied().unwrap_or(0.0),
         loop_lag_p99_ms: p99(&lateness),
         cpu_seconds,
-        cpu_share: if wall > 0.0 { (busiest / wall).min(1.0) } else { 0.0 },
+        cpu_share: share(busiest),
+        cpu_wait_share: share(hungriest),
+        threads: u32::try_from(threads.len()).unwrap_or(u32::MAX),
+        events_per_s: if wall > 0.0 { events as f64 / wall } else { 0.0 },
+        ceiling_events_per_s: None,
         events_per_read: if reads > 0 { events as f64 / reads as f64 } else { 0.0 },
         workers: 1,
         clock_uncertainty_ms: 0.0,

@@ -15,11 +15,13 @@
 //! | `closed`, `slots` | the closed loop |
 //! | `arrivals`, `open`, `pace` | the open loop: when, by whom, and the thread that keeps the time |
 //! | `exchange`, `flag`, `spill`, `health` | one request, and what is kept of it |
+//! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
 //! A further shape of load is a further file beside `closed` and `open` that schedules the same `exchange`.
 
 mod arrivals;
 mod calibrate;
+mod ceiling;
 mod chunk;
 mod client;
 mod closed;
@@ -32,6 +34,7 @@ mod flag;
 mod health;
 mod lengths;
 mod level;
+mod loopback;
 mod metrics;
 mod open;
 mod pace;
@@ -52,6 +55,7 @@ mod worker;
 
 pub use arrivals::{Arrivals, Schedule};
 pub use calibrate::{calibrate, template_overhead};
+pub use ceiling::{ceiling, ceiling_of};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
 pub use client::Answer;
 pub use closed::{WarmUp, run_closed, warm_up};
@@ -69,9 +73,9 @@ pub use shape::run_level;
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
-    Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order, Page, Place,
-    PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError,
-    WorkerOptions, perform, serve_worker,
+    Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order,
+    Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker,
+    WorkerError, WorkerOptions, perform, serve_worker,
 };
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use super::endpoint::Endpoint;
 use super::error::LoadError;
 use super::exchange::{Exchanged, RawBody, blank, exchange};
 use super::flag::Flag;
-use super::health::{ThreadHealth, thread_cpu_seconds, watch_loop};
+use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
 use super::level::{LevelRun, LevelSpec, LiveProgress};
 use super::pace::{Arrival, LONGEST_LEAD, Pacer};
 use super::prompt::Prompts;
@@ -152,7 +152,7 @@ impl Lane {
             _ = lane.shared.go.wait() => {}
             () = lane.shared.abort.raised() => {}
         }
-        let cpu = thread_cpu_seconds();
+        let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
         let mut report = ThreadReport::default();
         let mut lags = Vec::new();
         let mut lateness = Vec::with_capacity(16_384);
@@ -188,8 +188,8 @@ impl Lane {
             () = local.run_until(all) => {}
             () = watch_loop(&mut lateness) => {}
         }
-        let cpu_seconds = thread_cpu_seconds() - cpu;
-        report.health = ThreadHealth { lateness_ms: lateness, lags_ms: Some(lags), cpu_seconds };
+        let (cpu_seconds, wait_seconds) = (thread_cpu_seconds() - cpu, thread_wait_seconds() - waited);
+        report.health = ThreadHealth { lateness_ms: lateness, lags_ms: Some(lags), cpu_seconds, wait_seconds };
         report
     }
 

@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::{Exchanged, RawBody, Route, blank, exchange};
 use super::flag::Flag;
-use super::health::{ThreadHealth, thread_cpu_seconds, watch_loop};
+use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
 use super::level::{EndedBy, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
@@ -167,7 +167,7 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
             () = shared.abort.raised() => {}
         }
     }
-    let cpu = thread_cpu_seconds();
+    let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
     let mut tasks = JoinSet::new();
     for ((slot, fill), connection) in slots.into_iter().zip(connections) {
         let slot = Slot { shared: Arc::clone(&shared), slot, connection, failures: 0, report: ThreadReport::default() };
@@ -191,7 +191,12 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
         () = all => {}
         () = watch_loop(&mut lateness) => {}
     }
-    report.health = ThreadHealth { lateness_ms: lateness, lags_ms: None, cpu_seconds: thread_cpu_seconds() - cpu };
+    report.health = ThreadHealth {
+        lateness_ms: lateness,
+        lags_ms: None,
+        cpu_seconds: thread_cpu_seconds() - cpu,
+        wait_seconds: thread_wait_seconds() - waited,
+    };
     report
 }
 

@@ -167,7 +167,7 @@ fn one(id: &str, row: Option<&Metric>, baseline: Side<'_>, other: Side<'_>, plac
         verdict: Verdict::Undecided,
     };
     let statistic = match row.map(|row| &row.formula) {
-        Some(Formula::PerRequest(_)) => "mean",
+        Some(Formula::PerRequest(_) | Formula::Pooled(_)) => "mean",
         Some(Formula::PerPoint(_)) | None => "value",
     };
     let mut missing = BTreeSet::new();

@@ -3,10 +3,10 @@
 //! A further metric is one more row here. Names in plans, suggestions, objectives, plots, exports and the README's
 //! table are read from the rows.
 
-use std::collections::BTreeMap;
-
+use super::objective::goodput;
 use super::point::PointData;
 use super::record::RequestRecord;
+use super::window::busy_window;
 
 /// Which direction is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Better {
 pub enum Formula {
     /// One value per successful request; the point has its distribution.
     PerRequest(fn(&RequestRecord) -> Option<f64>),
+    /// Several values per successful request, added to the list; the point has the distribution of all of them together.
+    Pooled(fn(&RequestRecord, &mut Vec<f64>)),
     /// One value of the whole point.
     PerPoint(fn(&PointData) -> Option<f64>),
 }
@@ -73,32 +75,24 @@ fn output_throughput(point: &PointData) -> Option<f64> {
     per_second(point, |record| f64::from(record.output_tokens.unwrap_or(0)))
 }
 
-/// Output tokens per second while every user was busy with a recorded request: from the last user's first send to the
-/// last send of all (or the first send of a request that was given up). Neither the fill wave nor the drain is in it.
-/// A request's tokens are spread evenly over its chunks. `None` when that window is under a tenth of the whole.
+/// Output tokens per second while every user was busy with a recorded request. `None` when that window is under a tenth
+/// of the whole.
 fn steady_throughput(point: &PointData) -> Option<f64> {
-    let counted = || point.records.iter().filter(|record| !super::summary::is_cancelled(record));
-    let mut first_sends = BTreeMap::new();
-    for record in counted() {
-        let first = first_sends.entry(record.slot).or_insert(record.sent);
-        *first = record.sent.min(*first);
-    }
-    // Arrivals of an open loop need nobody to be free: its window begins with the first.
-    let open = counted().any(|record| record.due.is_some());
-    let start = if open { first_sends.into_values().min()? } else { first_sends.into_values().max()? };
-    let given_up = point.records.iter().filter(|record| super::summary::is_cancelled(record));
-    let end = counted().map(|record| record.sent).max()?;
-    let end = given_up.map(|record| record.sent).min().map_or(end, |given_up| end.min(given_up));
-    let seconds = end.saturating_sub(start) as f64 / 1e9;
-    if seconds <= 0.0 || seconds < 0.1 * duration_seconds(point)? {
-        return None;
-    }
-    let tokens = |record: &RequestRecord| {
-        let inside = record.chunks.iter().filter(|after| (start..end).contains(&(record.sent + **after))).count();
-        let share = inside as f64 / record.chunks.len().max(1) as f64;
-        share * f64::from(record.output_tokens.unwrap_or(0))
-    };
-    Some(point.records.iter().filter(|record| record.is_ok()).map(tokens).sum::<f64>() / seconds)
+    let window = busy_window(&point.records)?;
+    let seconds = window.seconds();
+    (seconds >= 0.1 * duration_seconds(point)?).then(|| window.tokens(&point.records) / seconds)
+}
+
+/// Gaps between successive chunks with text, however many tokens they carry.
+fn chunk_gaps(record: &RequestRecord, into: &mut Vec<f64>) {
+    into.extend(record.chunks.windows(2).map(|pair| ms(pair[0], pair[1])));
+}
+
+/// Requests under way on average: each request's time under way over the time of all of them.
+fn effective_concurrency(point: &PointData) -> Option<f64> {
+    let counted = point.records.iter().filter(|record| !super::summary::is_cancelled(record));
+    let under_way: f64 = counted.map(|record| record.end.saturating_sub(record.sent) as f64 / 1e9).sum();
+    Some(under_way / duration_seconds(point)?)
 }
 
 fn tokens_per_second_per_user(record: &RequestRecord) -> Option<f64> {
@@ -144,6 +138,15 @@ pub const METRICS: &[Metric] = &[
         formula: Formula::PerRequest(itl),
     },
     Metric {
+        id: "chunk-gap",
+        short: "chunk_gap",
+        title: "Chunk gap",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "time between successive chunks with text, all gaps of all requests together; vLLM's bench calls it ITL",
+        formula: Formula::Pooled(chunk_gaps),
+    },
+    Metric {
         id: "request-latency",
         short: "latency",
         title: "Request latency",
@@ -178,6 +181,19 @@ pub const METRICS: &[Metric] = &[
         better: Better::Lower,
         definition: "send - scheduled arrival in an open loop, 0 in a closed one",
         formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.sent))),
+    },
+    Metric {
+        id: "normalised-latency",
+        short: "latency_per_token",
+        title: "Normalised latency",
+        unit: "ms/token",
+        better: Better::Lower,
+        definition: "(last chunk with text - send) / N: time per output token with the TTFT in it; TPOT without it, \
+                     (latency - TTFT) / (N - 1) as in vLLM's bench, AIPerf and MLPerf, is the inter-token latency",
+        formula: Formula::PerRequest(|record| {
+            let tokens = record.output_tokens.filter(|tokens| *tokens > 0)?;
+            Some(ms(record.begun(), record.last_text?) / f64::from(tokens))
+        }),
     },
     Metric {
         id: "output-throughput-per-user",
@@ -245,6 +261,47 @@ pub const METRICS: &[Metric] = &[
         formula: Formula::PerPoint(steady_throughput),
     },
     Metric {
+        id: "total-throughput",
+        short: "total_tok_s",
+        title: "Total throughput, input and output",
+        unit: "tok/s",
+        better: Better::Higher,
+        definition: "sum of (prompt tokens as the server counts them + N) / (last end - first send)",
+        formula: Formula::PerPoint(|point| {
+            let prompt = |record: &RequestRecord| record.prompt_tokens.or(record.isl).unwrap_or(0);
+            per_second(point, |record| f64::from(prompt(record)) + f64::from(record.output_tokens.unwrap_or(0)))
+        }),
+    },
+    Metric {
+        id: "effective-concurrency",
+        short: "concurrency_eff",
+        title: "Effective concurrency",
+        unit: "requests",
+        better: Better::Neutral,
+        definition: "sum of (end - send) / (last end - first send): requests under way on average, failed ones included",
+        formula: Formula::PerPoint(effective_concurrency),
+    },
+    Metric {
+        id: "goodput",
+        short: "goodput",
+        title: "Goodput",
+        unit: "req/s",
+        better: Better::Higher,
+        definition: "requests that keep every objective on a metric of single requests / (last end - first send)",
+        formula: Formula::PerPoint(|point| {
+            Some(goodput(&point.records, &point.objectives)?.good as f64 / duration_seconds(point)?)
+        }),
+    },
+    Metric {
+        id: "goodput-share",
+        short: "goodput_share",
+        title: "Share of good requests",
+        unit: "%",
+        better: Better::Higher,
+        definition: "100 x requests that keep every objective / (successful + failed)",
+        formula: Formula::PerPoint(|point| Some(100.0 * goodput(&point.records, &point.objectives)?.share)),
+    },
+    Metric {
         id: "error-share",
         short: "errors",
         title: "Share of failed requests",
@@ -258,7 +315,69 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
-/// The row with that id (or short name).
+/// Other names that the field gives to rows of the table.
+const ALSO_CALLED: &[(&str, &str)] = &[
+    ("tpot", "inter-token-latency"),
+    ("time-per-output-token", "inter-token-latency"),
+    ("inter-chunk-latency", "chunk-gap"),
+    ("e2e", "request-latency"),
+    ("end-to-end-latency", "request-latency"),
+];
+
+/// The row with that id, short name, or other name that the field gives it.
 pub fn metric(id: &str) -> Option<&'static Metric> {
+    let id = ALSO_CALLED.iter().find(|(name, _)| *name == id).map_or(id, |(_, id)| id);
     METRICS.iter().find(|metric| metric.id == id || metric.short == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::sample::{Shape, point, summary};
+
+    #[test]
+    fn no_name_means_two_metrics() {
+        let mut names: Vec<&str> = METRICS.iter().flat_map(|row| [row.id, row.short]).collect();
+        names.extend(ALSO_CALLED.iter().map(|(name, _)| *name));
+        names.sort_unstable();
+        names.dedup();
+        let same = METRICS.iter().filter(|row| row.id == row.short).count();
+        assert_eq!(names.len(), 2 * METRICS.len() - same + ALSO_CALLED.len());
+        assert!(ALSO_CALLED.iter().all(|(name, id)| metric(name).is_some_and(|row| row.id == *id)));
+    }
+
+    #[test]
+    fn the_gaps_of_all_requests_are_one_sample() {
+        let found = summary(Shape { requests: 10, osl: 5, ..Shape::default() });
+        let gaps = &found.distributions["chunk-gap"];
+        assert_eq!((gaps.n, gaps.mean.round()), (40, 10.0));
+        // A server that merges two tokens into each chunk doubles the gap and not the ITL.
+        let mut merged = point(Shape { requests: 10, osl: 5, ..Shape::default() });
+        for record in &mut merged.records {
+            record.chunks = record.chunks.iter().copied().step_by(2).collect();
+        }
+        let merged = crate::measure::PointSummary::of(&merged);
+        let mean = |id: &str| merged.distributions[id].mean;
+        assert!((mean("chunk-gap") - 20.0).abs() < 1e-3 && (mean("inter-token-latency") - 10.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn rates_and_shares_of_a_whole_point_are_those_worked_out_by_hand() {
+        // One user, ten requests of 100 ms + 4 x 10 ms on average, one of them failed.
+        let shape = Shape { users: 1, requests: 21, osl: 5, ttft: 100.0, fail_every: 21, ..Shape::default() };
+        let data = point(shape);
+        let seconds = duration_seconds(&data).unwrap();
+        let found = crate::measure::PointSummary::of(&data);
+        let close = |id: &str, expected: f64| {
+            assert!((found.values[id] / expected - 1.0).abs() < 1e-9, "{id}: {} and not {expected}", found.values[id]);
+        };
+        close("effective-concurrency", 1.0);
+        let prompts: u32 = data.records.iter().filter_map(|record| record.prompt_tokens).sum();
+        close("total-throughput", (f64::from(prompts) + 100.0) / seconds);
+        // All 20 that succeeded keep the sample's objective; the failed one is in the denominator.
+        close("goodput", 20.0 / seconds);
+        close("goodput-share", 100.0 * 20.0 / 21.0);
+        let latency = &found.distributions["normalised-latency"];
+        assert!((latency.mean - found.distributions["request-latency"].mean / 5.0).abs() < 1e-9);
+    }
 }

@@ -40,7 +40,7 @@ impl Bound {
         let sign = if self.is_upper() { "<=" } else { ">=" };
         let statistic = match self.row().map(|row| &row.formula) {
             Some(Formula::PerPoint(_)) => String::new(),
-            Some(Formula::PerRequest(_)) | None => format!(" {}", self.statistic),
+            Some(Formula::PerRequest(_) | Formula::Pooled(_)) | None => format!(" {}", self.statistic),
         };
         format!("{name}{statistic} {sign} {} {unit}", self.bound).trim_end().to_owned()
     }
@@ -147,7 +147,7 @@ pub fn goodput(records: &[RequestRecord], bounds: &[Bound]) -> Option<Goodput> {
         record.is_ok()
             && limits.iter().all(|bound| match bound.row().map(|row| &row.formula) {
                 Some(Formula::PerRequest(of_request)) => of_request(record).is_none_or(|value| bound.is_kept_by(value)),
-                Some(Formula::PerPoint(_)) | None => true,
+                Some(Formula::Pooled(_) | Formula::PerPoint(_)) | None => true,
             })
     };
     let good = records.iter().filter(is_good).count();

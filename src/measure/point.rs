@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::objective::Bound;
 use super::rate::Rate;
 use super::record::{FailureClass, RequestRecord};
 use crate::base::{Name, Timestamp};
@@ -102,8 +103,18 @@ pub struct GeneratorHealth {
     pub loop_lag_p99_ms: f64,
     /// CPU seconds that the whole process used during the point.
     pub cpu_seconds: f64,
-    /// Share of the cores that the generator's threads may use, 0 to 1.
+    /// Share of the point's time that the busiest of the generator's threads computed, 0 to 1.
     pub cpu_share: f64,
+    /// Share of the point's time in which the thread that waited most for a core was ready to run and had none, 0 to 1;
+    /// 0 where the system does not tell it.
+    pub cpu_wait_share: f64,
+    /// Threads that read and wrote.
+    pub threads: u32,
+    /// SSE events of the measured requests per second.
+    pub events_per_s: f64,
+    /// SSE events per second that so many threads of this machine can read at most, by its own measurement against a
+    /// loopback server.
+    pub ceiling_events_per_s: Option<f64>,
     /// SSE events divided by socket reads.
     pub events_per_read: f64,
     /// Generators that shared the load; 0 and 1: one.
@@ -124,6 +135,8 @@ pub struct PointData {
     pub health: GeneratorHealth,
     /// Numbers that hooks printed, by name.
     pub extra: BTreeMap<String, f64>,
+    /// Bounds on metrics, for goodput.
+    pub objectives: Vec<Bound>,
 }
 
 /// Requests of a point by how they ended.

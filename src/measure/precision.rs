@@ -35,7 +35,7 @@ impl PrecisionRule {
     pub fn value(&self, record: &RequestRecord) -> Option<f64> {
         match metric(&self.metric)?.formula {
             Formula::PerRequest(of_request) if record.is_ok() => of_request(record),
-            Formula::PerRequest(_) | Formula::PerPoint(_) => None,
+            Formula::PerRequest(_) | Formula::Pooled(_) | Formula::PerPoint(_) => None,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord, TokenSource,
+    Bound, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
+    TokenSource,
 };
 use crate::base::{Name, Timestamp};
 
@@ -82,11 +83,20 @@ pub(crate) fn point(shape: Shape) -> PointData {
             loop_lag_p99_ms: 0.2,
             cpu_seconds: 1.5,
             cpu_share: 0.08,
+            cpu_wait_share: 0.01,
+            threads: 1,
+            events_per_s: 300.0,
+            ceiling_events_per_s: Some(600_000.0),
             events_per_read: 1.02,
             workers: 1,
             clock_uncertainty_ms: 0.0,
         },
         extra: BTreeMap::new(),
+        objectives: vec![Bound {
+            metric: "time-to-first-token".to_owned(),
+            statistic: "p99".to_owned(),
+            bound: 1000.0,
+        }],
     }
 }
 

@@ -76,6 +76,11 @@ impl Distribution {
     }
 }
 
+/// Arithmetic mean of at least one value.
+pub(super) fn mean_of(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// Percentile of a sorted sample by linear interpolation between closest ranks (numpy's default, `linear`).
 ///
 /// # Panics

@@ -9,6 +9,7 @@ use super::metric::{Formula, METRICS, duration_seconds};
 use super::point::{Counts, FailureCount, GeneratorHealth, PointData, PointMeta};
 use super::record::{FailureClass, Outcome, RequestRecord, TokenSource};
 use super::stats::Distribution;
+use super::steady::SteadyWindow;
 
 /// A point in numbers; the content of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct PointSummary {
     /// What ended the level, in words (`requests`, `duration`, ...). Filled by the caller.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// The same numbers over the steady part alone, and whether there is one; `None` when every user was never busy.
+    #[serde(default)]
+    pub steady: Option<SteadyWindow>,
     /// Why the point must not be used; empty: it is valid. Filled by [`super::judge`] and the caller.
     pub invalid: Vec<super::validity::Breach>,
 }
@@ -85,6 +89,15 @@ impl PointSummary {
                     let sample = point.records.iter().filter(|record| record.is_ok()).filter_map(of_request).collect();
                     distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
                 }
+                Formula::Pooled(of_request) => {
+                    let mut sample = Vec::new();
+                    point
+                        .records
+                        .iter()
+                        .filter(|record| record.is_ok())
+                        .for_each(|record| of_request(record, &mut sample));
+                    distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
+                }
                 Formula::PerPoint(of_point) => {
                     values.extend(of_point(point).map(|value| (metric.id.to_owned(), value)));
                 }
@@ -110,6 +123,7 @@ impl PointSummary {
             cached_share: cached_share(&point.records),
             server_counters: Vec::new(),
             ended_by: None,
+            steady: SteadyWindow::of(&point.records),
             invalid: Vec::new(),
         }
     }
@@ -249,7 +263,9 @@ mod tests {
     #[test]
     fn an_older_file_without_the_newer_fields_is_read() {
         let mut json = serde_json::to_value(summary(Shape::default())).unwrap();
-        for newer in ["asked", "finish_reasons", "token_sources", "cached_share", "server_counters", "ended_by"] {
+        for newer in
+            ["asked", "finish_reasons", "token_sources", "cached_share", "server_counters", "ended_by", "steady"]
+        {
             json.as_object_mut().unwrap().remove(newer).unwrap();
         }
         assert_eq!(serde_json::from_value::<PointSummary>(json).unwrap().asked, Asked::default());

@@ -6,13 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::FailureClass;
+use super::steady::SteadyState;
 use super::summary::PointSummary;
+use crate::base::format_quantity;
 
 /// One rule that a point broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Breach {
-    /// Its name, such as `errors`, `isl`, `osl`, `send-lag`, `counters`, `restarted`.
+    /// Its name, such as `errors`, `isl`, `osl`, `generator-limited`, `counters`, `restarted`.
     pub rule: String,
     /// In words, with the figures.
     pub reason: String,
@@ -34,10 +36,21 @@ pub struct ValidityRules {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether the point must have reached a steady state.
+    pub require_steady: bool,
 }
 
 /// The share of the TTFT's median that the generator's own lateness may have.
 const LAG_SHARE: f64 = 0.01;
+/// How late the timer of an idle event loop rings: its own grain, milliseconds.
+const LOOP_GRAIN_MS: f64 = 1.0;
+/// How much later than a request may be sent an event loop may look at what has arrived. A moment's lateness of the loop is
+/// in one time stamp of many; that of sending moves a whole request.
+const LOOP_LAG_FACTOR: f64 = 5.0;
+/// Share of its time that a thread may compute and wait for a core together.
+const MOST_CPU: f64 = 0.9;
+/// Share of the ceiling that the rate of events may come to.
+const MOST_OF_CEILING: f64 = 0.8;
 
 /// Every rule that the point broke, in a fixed order; empty: it is valid.
 pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
@@ -48,7 +61,10 @@ pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
     if rules.counters {
         breaches.extend(counters(summary));
     }
-    breaches.extend(send_lag(summary, rules));
+    breaches.extend(generator(summary, rules));
+    if rules.require_steady {
+        breaches.extend(unsteady(summary));
+    }
     breaches
 }
 
@@ -159,15 +175,63 @@ fn counters(summary: &PointSummary) -> Option<Breach> {
     })
 }
 
-fn send_lag(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
+/// The generator and not the server was the limit: the numbers are its own.
+fn generator(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
+    let health = &summary.health;
     let median = summary.distributions.get("time-to-first-token").and_then(|ttft| ttft.percentile(50));
-    let limit = rules.send_lag_ms.max(LAG_SHARE * median.unwrap_or(0.0));
-    let lag = summary.health.send_lag_p99_ms;
-    (lag > limit).then(|| Breach {
-        rule: "send-lag".to_owned(),
-        reason: format!("the load generator sent late: p99 {lag:.2} ms, at most {limit:.2} ms allowed"),
+    let lag = rules.send_lag_ms.max(LAG_SHARE * median.unwrap_or(0.0));
+    let late = LOOP_GRAIN_MS + LOOP_LAG_FACTOR * lag;
+    let mut faults = Vec::new();
+    if health.send_lag_p99_ms > lag {
+        let (found, limit) = apart(health.send_lag_p99_ms, lag);
+        faults.push(format!("it sent late by p99 {found} ms, at most {limit} ms allowed"));
+    }
+    if health.loop_lag_p99_ms > late {
+        let (found, limit) = apart(health.loop_lag_p99_ms, late);
+        faults.push(format!("its event loop was late by p99 {found} ms, at most {limit} ms allowed"));
+    }
+    if health.cpu_share + health.cpu_wait_share > MOST_CPU {
+        faults.push(format!(
+            "a thread of it computed {:.0} % of the time and waited {:.0} % of it for a core, at most {:.0} % together",
+            100.0 * health.cpu_share,
+            100.0 * health.cpu_wait_share,
+            100.0 * MOST_CPU
+        ));
+    }
+    if let Some(ceiling) = health.ceiling_events_per_s.filter(|ceiling| health.events_per_s > MOST_OF_CEILING * ceiling)
+    {
+        faults.push(format!(
+            "it read {} events/s, and this machine's {} threads of it can read {} at most",
+            format_quantity(health.events_per_s),
+            health.threads,
+            format_quantity(ceiling)
+        ));
+    }
+    (!faults.is_empty()).then(|| Breach {
+        rule: "generator-limited".to_owned(),
+        reason: format!(
+            "the load generator was the limit and not the server: {}; use fewer streams, give it cores of its own, or let \
+             workers in the cluster send",
+            faults.join("; ")
+        ),
         momentary: true,
     })
+}
+
+/// A value and the limit that it exceeds, with as many decimals as tell them apart, two at least.
+fn apart(value: f64, limit: f64) -> (String, String) {
+    let texts = |decimals: usize| (format!("{value:.decimals$}"), format!("{limit:.decimals$}"));
+    (2..9).map(texts).find(|(value, limit)| value != limit).unwrap_or_else(|| texts(9))
+}
+
+fn unsteady(summary: &PointSummary) -> Option<Breach> {
+    let reason = match summary.steady.as_ref().map(|window| &window.state) {
+        Some(SteadyState::Reached) => return None,
+        Some(SteadyState::Missed { why }) => format!("no steady state: {why}"),
+        Some(SteadyState::Untold { why }) => format!("a steady state cannot be told: {why}"),
+        None => "a steady state cannot be told: the users were never all busy".to_owned(),
+    };
+    Some(Breach { rule: "steady".to_owned(), reason, momentary: false })
 }
 
 #[cfg(test)]
@@ -182,6 +246,7 @@ mod tests {
         max_error_share: 0.01,
         counters: true,
         send_lag_ms: 1.0,
+        require_steady: false,
     };
 
     fn rules_broken(summary: &PointSummary) -> Vec<(String, bool)> {
@@ -256,10 +321,60 @@ mod tests {
     fn the_send_lag_may_be_one_percent_of_a_long_ttft() {
         let mut late = summary(Shape::default());
         late.health.send_lag_p99_ms = 3.0;
-        assert_eq!(rules_broken(&late), [("send-lag".to_owned(), true)]);
+        assert_eq!(rules_broken(&late), [("generator-limited".to_owned(), true)]);
         let mut slow = summary(Shape { ttft: 500.0, ..Shape::default() });
         slow.health.send_lag_p99_ms = 3.0;
         assert_eq!(rules_broken(&slow), []);
+    }
+
+    #[test]
+    fn each_sign_that_the_generator_was_the_limit_is_enough() {
+        let signs: [(fn(&mut super::super::GeneratorHealth), &str); 4] = [
+            (|health| health.loop_lag_p99_ms = 6.1, "event loop was late by p99 6.10 ms, at most 6.00 ms allowed"),
+            (|health| health.cpu_share = 0.95, "computed 95 % of the time and waited 1 %"),
+            (
+                |health| (health.cpu_share, health.cpu_wait_share) = (0.5, 0.45),
+                "computed 50 % of the time and waited 45 %",
+            ),
+            (|health| health.events_per_s = 500_000.0, "it read 500,000 events/s, and this machine's 1 threads of it"),
+        ];
+        for (sign, words) in signs {
+            let mut limited = summary(Shape::default());
+            sign(&mut limited.health);
+            let breaches = judge(&limited, &RULES);
+            assert_eq!(breaches.len(), 1, "{words}");
+            assert!(breaches[0].reason.contains(words) && breaches[0].momentary, "{}", breaches[0].reason);
+            assert!(breaches[0].reason.contains("use fewer streams"), "{}", breaches[0].reason);
+        }
+        let mut fine = summary(Shape::default());
+        (fine.health.loop_lag_p99_ms, fine.health.cpu_share) = (5.9, 0.85);
+        fine.health.events_per_s = 400_000.0;
+        assert_eq!(judge(&fine, &RULES), []);
+    }
+
+    #[test]
+    fn a_value_just_over_its_limit_is_not_printed_as_equal_to_it() {
+        let mut late = summary(Shape { ttft: 100.0, ..Shape::default() });
+        late.health.send_lag_p99_ms = 1.000_4;
+        let reason = &judge(&late, &RULES)[0].reason;
+        assert!(reason.contains("late by p99 1.0004 ms, at most 1.0000 ms allowed"), "{reason}");
+    }
+
+    #[test]
+    fn a_point_that_never_becomes_steady_is_invalid_only_where_the_plan_wants_it() {
+        let strict = ValidityRules { require_steady: true, ..RULES };
+        assert_eq!(judge(&summary(Shape::default()), &strict), []);
+        let few = summary(Shape { requests: 50, ..Shape::default() });
+        assert_eq!(judge(&few, &RULES), []);
+        let reason = &judge(&few, &strict)[0].reason;
+        assert!(reason.starts_with("a steady state cannot be told: it takes 100 successful requests"), "{reason}");
+        let mut drifting = point(Shape::default());
+        for record in &mut drifting.records {
+            record.first_text = record.first_text.map(|first| first + record.index * 100_000);
+        }
+        let breaches = judge(&PointSummary::of(&drifting), &strict);
+        assert_eq!(breaches.len(), 1);
+        assert!(breaches[0].reason.starts_with("no steady state: ") && !breaches[0].momentary, "{breaches:?}");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::model::{
-    Comparison, Custom, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
+    Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
 };
-use crate::base::{Name, Span, parse_duration};
+use super::shapes;
+use crate::base::{Name, Problems, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
 #[derive(Clone, Copy)]
@@ -38,7 +39,7 @@ impl<'a> Fields<'a> {
         Name::new(self.0.get(key)?.as_str()?).ok()
     }
 
-    fn whole<T: TryFrom<u64>>(self, key: &str) -> Option<T> {
+    pub(super) fn whole<T: TryFrom<u64>>(self, key: &str) -> Option<T> {
         T::try_from(self.0.get(key)?.as_u64()?).ok()
     }
 
@@ -46,16 +47,16 @@ impl<'a> Fields<'a> {
         self.0.get(key)?.as_bool()
     }
 
-    fn duration(self, key: &str) -> Option<Duration> {
+    pub(super) fn duration(self, key: &str) -> Option<Duration> {
         parse_duration(self.0.get(key)?.as_str()?).ok()
     }
 
     /// One of the words of a `Choice`, as the enum that has the same words.
-    fn choice<T: DeserializeOwned>(self, key: &str) -> Option<T> {
+    pub(super) fn choice<T: DeserializeOwned>(self, key: &str) -> Option<T> {
         serde_json::from_value(self.0.get(key)?.clone()).ok()
     }
 
-    fn table(self, key: &str) -> Option<Fields<'a>> {
+    pub(super) fn table(self, key: &str) -> Option<Fields<'a>> {
         self.0.get(key)?.as_object().map(Fields)
     }
 }
@@ -64,7 +65,7 @@ pub(super) fn model(fields: Fields<'_>, span: Option<Span>) -> Option<Model> {
     Some(Model { id: fields.text("id")?, tokenizer: fields.path("tokenizer"), span })
 }
 
-pub(super) fn workload(name: Name, values: &Values, span: Option<Span>) -> Option<Workload> {
+pub(super) fn workload(name: Name, values: &Values, span: Option<Span>, problems: &mut Problems) -> Option<Workload> {
     let fields = Fields(&values.json);
     Some(Workload {
         name,
@@ -72,7 +73,8 @@ pub(super) fn workload(name: Name, values: &Values, span: Option<Span>) -> Optio
         isl_std: fields.number("isl-std")?,
         osl: fields.whole("osl")?,
         osl_std: fields.number("osl-std")?,
-        concurrency: levels(fields.0.get("concurrency")?)?,
+        concurrency: fields.0.get("concurrency").map_or(Some(Vec::new()), levels)?,
+        shape: shapes::build(values, problems)?,
         requests: fields.whole("requests"),
         duration: fields.duration("duration")?,
         warm_up_requests: fields.whole("warm-up-requests")?,
@@ -121,6 +123,7 @@ pub(super) fn validity(fields: Fields<'_>) -> Option<Validity> {
         max_error_share: fields.number("max-error-share")?,
         counters: fields.flag("counters")?,
         send_lag_ms: fields.number("send-lag-ms")?,
+        require_steady: fields.flag("require-steady")?,
     })
 }
 
@@ -133,6 +136,8 @@ pub(super) fn policy(fields: Fields<'_>) -> Option<Policy> {
         incarnation: fields.choice("incarnation")?,
         ready_deadline: fields.duration("ready-deadline")?,
         teardown_deadline: fields.duration("teardown-deadline")?,
+        reaper: fields.flag("reaper")?,
+        expires_after: fields.duration("expires-after")?,
         max_duration: fields.duration("max-duration"),
     })
 }
@@ -154,7 +159,10 @@ pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
         hold: fields.duration("hold")?,
         service_account: fields.text("service-account"),
         image_pull_secrets: fields.texts("image-pull-secrets")?,
-        env: fields.0.get("env").map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
+        env: fields
+            .0
+            .get("env")
+            .map_or_else(|| Some(IndexMap::new()), |env| serde_json::from_value(env.clone()).ok())?,
     })
 }
 
@@ -171,6 +179,12 @@ pub(super) fn hooks(fields: Fields<'_>, values: &Values) -> Hooks {
         after_level: hook("after-level"),
         before_teardown: hook("before-teardown"),
     }
+}
+
+pub(super) fn engine(fields: Fields<'_>) -> Option<Engine> {
+    let env = fields.0.get("env")?.as_object()?.iter();
+    let env = env.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect::<Option<_>>()?;
+    Some(Engine { args: fields.texts("args")?, env })
 }
 
 pub(super) fn exports(fields: Fields<'_>) -> Option<Exports> {

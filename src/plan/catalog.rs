@@ -42,10 +42,18 @@ pub trait TargetKind: Send + Sync {
     fn fingerprint(&self, plan: &Plan, deployment: &Deployment) -> Value;
     /// GPUs of the deployment, if they can be known without asking anybody; `deployment.gpus` goes before it.
     fn gpus(&self, plan: &Plan, deployment: &Deployment) -> Option<f64>;
+    /// Why they cannot be known, if there is more to say than that the plan does not.
+    fn gpus_unknown(&self, _plan: &Plan, _deployment: &Deployment) -> Option<String> {
+        None
+    }
+    /// Flags that its engines get, `--flag value`, as far as they can be known.
+    fn engine_arguments(&self, _plan: &Plan, _deployment: &Deployment) -> Vec<String> {
+        Vec::new()
+    }
     /// One line that says what a deploy step will do.
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String;
     /// Whether results of it are simulated and must say so everywhere.
-    fn simulated(&self) -> bool;
+    fn simulated(&self, deployment: &Deployment) -> bool;
     /// How requests reach it, for the key and for every result.
     fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str;
 }

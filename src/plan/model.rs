@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::shapes::LoadShape;
 use crate::base::{Name, Span};
 
 /// A plan with all defaults filled in, `like` inherited, the matrix expanded and `--set` applied.
@@ -22,6 +23,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// What is served.
     pub model: Model,
+    /// What every engine of the plan gets.
+    #[serde(default)]
+    pub engine: Engine,
     /// Traffic, by name, in the order of the file.
     pub workloads: IndexMap<Name, Workload>,
     /// What is compared, by name, in the order of the file.
@@ -56,6 +60,15 @@ pub struct Model {
     pub span: Option<Span>,
 }
 
+/// `[engine]`: arguments and environment that templates of every deployment give to their engine, before its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: IndexMap<String, String>,
+}
+
 /// `[workload]` (named `default`) or `[workloads.NAME]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
@@ -71,7 +84,10 @@ pub struct Workload {
     pub osl_std: f64,
     /// Closed-loop levels, in the order in which they are measured.
     pub concurrency: Vec<u32>,
-    /// Requests per level; `None`: the larger of 10 x concurrency and 400.
+    /// Levels of other kinds, and how each level begins and ends.
+    #[serde(default)]
+    pub shape: LoadShape,
+    /// Requests per level; `None`: see [`Workload::requests_at`].
     pub requests: Option<u64>,
     /// A level ends after this time even if requests are left.
     pub duration: Duration,
@@ -85,13 +101,6 @@ pub struct Workload {
     pub request: Request,
     /// Where the workload stands in the plan.
     pub span: Option<Span>,
-}
-
-impl Workload {
-    /// Requests of a level: as asked, or the larger of 10 x concurrency and 400.
-    pub fn requests_at(&self, concurrency: u32) -> u64 {
-        self.requests.unwrap_or_else(|| (10 * u64::from(concurrency)).max(400))
-    }
 }
 
 /// `[workload.request]`
@@ -229,6 +238,8 @@ pub struct Validity {
     pub counters: bool,
     /// Send lag p99 that is always allowed, milliseconds; the limit is the larger of this and 1 % of the TTFT's median.
     pub send_lag_ms: f64,
+    /// Whether a point that never becomes steady is invalid.
+    pub require_steady: bool,
 }
 
 /// `[policy]`
@@ -248,6 +259,12 @@ pub struct Policy {
     pub ready_deadline: Duration,
     /// Until a deployment must be gone.
     pub teardown_deadline: Duration,
+    /// Whether a Job in the cluster ends what the run leaves behind.
+    #[serde(default)]
+    pub reaper: bool,
+    /// How long that Job waits for a sign of life.
+    #[serde(default)]
+    pub expires_after: Duration,
     /// The whole run stops starting steps after this time.
     pub max_duration: Option<Duration>,
 }

@@ -188,12 +188,12 @@ fn objectives() -> Value {
     for row in METRICS.iter().filter(|row| row.better != Better::Neutral) {
         let bound = json!({ "type": "number", "minimum": 0 });
         let statistics: &[&str] = match row.formula {
-            Formula::PerRequest(_) => STATISTICS,
+            Formula::PerRequest(_) | Formula::Pooled(_) => STATISTICS,
             Formula::PerPoint(_) => &[VALUE],
         };
         let table = object(statistics.iter().map(|name| ((*name).to_owned(), bound.clone())).collect());
         let mut schema = match row.formula {
-            Formula::PerRequest(_) => table,
+            Formula::PerRequest(_) | Formula::Pooled(_) => table,
             Formula::PerPoint(_) => json!({ "anyOf": [bound, table] }),
         };
         let side = if row.better == Better::Lower { "at most" } else { "at least" };

@@ -74,13 +74,13 @@ pub(super) fn objectives(table: &Table, values: &mut Values, problems: &mut Prob
             continue;
         }
         let statistics: &[&str] = match row.formula {
-            Formula::PerRequest(_) => STATISTICS,
+            Formula::PerRequest(_) | Formula::Pooled(_) => STATISTICS,
             Formula::PerPoint(_) => &[VALUE],
         };
         let bounds: Vec<(&str, &Entry)> = match (&entry.node.tree, row.formula) {
             (Tree::Table(bounds), _) => bounds.iter().map(|(name, entry)| (name.as_str(), entry)).collect(),
             (_, Formula::PerPoint(_)) => vec![(VALUE, entry)],
-            (_, Formula::PerRequest(_)) => {
+            (_, Formula::PerRequest(_) | Formula::Pooled(_)) => {
                 problems.push(
                     Diagnostic::error(format!("`{name}` has one value per request: say which statistic is bounded"))
                         .at(entry.key.clone())
@@ -96,8 +96,10 @@ pub(super) fn objectives(table: &Table, values: &mut Values, problems: &mut Prob
                     .at(entry.key.clone());
                 problems.push(match (row.formula, near(statistic, statistics.iter().copied())) {
                     (Formula::PerPoint(_), _) => problem.help(format!("it has one value per level: {name} = ...")),
-                    (Formula::PerRequest(_), Some(near)) => problem.suggest(Some(near)),
-                    (Formula::PerRequest(_), None) => problem.help(format!("it has {}", statistics.join(", "))),
+                    (Formula::PerRequest(_) | Formula::Pooled(_), Some(near)) => problem.suggest(Some(near)),
+                    (Formula::PerRequest(_) | Formula::Pooled(_), None) => {
+                        problem.help(format!("it has {}", statistics.join(", ")))
+                    }
                 });
                 continue;
             }

@@ -1,7 +1,7 @@
 //! What keys a table of the plan may have. Checking, suggestions, JSON Schema and help are all read from here.
 
 /// One key of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key {
     /// Kebab-case name.
     pub name: &'static str,
@@ -17,7 +17,7 @@ pub struct Key {
 }
 
 /// What a value may be.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// `true` or `false`.
     Bool,

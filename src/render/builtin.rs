@@ -31,6 +31,11 @@ pub struct Template {
 }
 
 impl Template {
+    /// Whether it runs an engine that computes the model's answers: those take the plan's `[engine]`.
+    pub fn serves_the_model(&self) -> bool {
+        ["vllm", "sglang", "trtllm"].contains(&self.engine)
+    }
+
     /// All its variables.
     pub fn variables(&self) -> impl Iterator<Item = &'static Variable> {
         self.groups.iter().flat_map(|group| group.iter())
@@ -84,7 +89,7 @@ const STORAGE: &[Variable] = &[variable(
     "\"\"",
 )];
 
-const EMBEDDED: &[Variable] = &[
+const ENGINE_OF_OURS: &[Variable] = &[
     variable("image", "Container image with dynbench (`dynbench image` makes one).", "\"dynbench:latest\""),
     variable("command", "The program within the image; empty: the image's own entry point.", "[]"),
     variable("engine", "Which engine: aggregated, disaggregated or vanilla.", "\"aggregated\""),
@@ -387,9 +392,12 @@ pub const TEMPLATES: &[Template] = &[
         "embedded.yaml.j2",
         "embedded",
         false,
-        &[EMBEDDED, COMMON]
+        &[ENGINE_OF_OURS, COMMON]
     ),
 ];
+
+/// The template whose results are simulated.
+pub const EMBEDDED: &str = "embedded";
 
 /// Pieces that templates include.
 const PARTS: &[(&str, &str)] =

@@ -3,27 +3,82 @@
 
 use serde_json::Value;
 
-/// GPUs that these objects ask for; `None` when that cannot be known from them, or when it is none at all.
-pub fn gpus(objects: &[Value]) -> Option<f64> {
-    let counted: Option<Vec<f64>> = objects.iter().map(of_object).collect();
-    Some(counted?.into_iter().sum()).filter(|sum| *sum > 0.0)
+/// Resources that are whole GPUs, or what other vendors call theirs. Slices of one (MIG) are no number of GPUs.
+const WHOLE: [&str; 6] =
+    ["nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe", "habana.ai/gaudi", "google.com/tpu"];
+
+/// GPUs of a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GpuCount {
+    /// So many, more than none.
+    Known(f64),
+    /// The objects ask for none.
+    None,
+    /// Why it cannot be told from the objects.
+    Unknown(String),
 }
 
-fn of_object(object: &Value) -> Option<f64> {
-    let kind = object.get("kind").and_then(Value::as_str)?;
+/// GPUs that these objects ask for; `None` when that cannot be known from them, or when it is none at all.
+pub fn gpus(objects: &[Value]) -> Option<f64> {
+    match count_gpus(objects) {
+        GpuCount::Known(count) => Some(count),
+        GpuCount::None | GpuCount::Unknown(_) => None,
+    }
+}
+
+/// The same, with the reason when it cannot be known.
+pub fn count_gpus(objects: &[Value]) -> GpuCount {
+    let mut sum = 0.0;
+    for object in objects {
+        match of_object(object) {
+            Ok(count) => sum += count,
+            Err(reason) => {
+                let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                return GpuCount::Unknown(format!("{} {name}: {reason}", kind(object)));
+            }
+        }
+    }
+    if sum > 0.0 { GpuCount::Known(sum) } else { GpuCount::None }
+}
+
+/// GPUs that live pods hold: those that have a node and have not ended. A pod that is ending holds its GPUs until it is
+/// gone; one without a node holds none. `None` when it cannot be told from some pod, or when it is none at all.
+pub fn gpus_of_pods(pods: &[Value]) -> Option<f64> {
+    let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let holds = |pod: &&Value| {
+        text(pod, "/spec/nodeName").is_some()
+            && !text(pod, "/status/phase").is_some_and(|phase| phase == "Succeeded" || phase == "Failed")
+    };
+    let held: Result<Vec<f64>, String> =
+        pods.iter().filter(holds).map(|pod| of_pod(pod.get("spec").unwrap_or(&Value::Null))).collect();
+    Some(held.ok()?.into_iter().sum()).filter(|sum| *sum > 0.0)
+}
+
+/// GPUs, or why they cannot be told.
+type Count = Result<f64, String>;
+
+fn kind(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn of_object(object: &Value) -> Count {
     let spec = object.get("spec").unwrap_or(&Value::Null);
-    match kind {
+    match kind(object) {
         "Pod" => of_pod(spec),
-        "Deployment" | "StatefulSet" | "ReplicaSet" => Some(count(spec, "/replicas")? * of_template(spec)?),
-        "Job" => Some(count(spec, "/parallelism")? * of_template(spec)?),
+        "Deployment" | "StatefulSet" | "ReplicaSet" => Ok(count(spec, "/replicas")? * of_template(spec)?),
+        "Job" => Ok(count(spec, "/parallelism")? * of_template(spec)?),
+        "DaemonSet" => match of_template(spec)? {
+            0.0 => Ok(0.0),
+            _ => Err("a DaemonSet has as many pods as there are nodes".to_owned()),
+        },
         "LeaderWorkerSet" => {
             let size = count(spec, "/leaderWorkerTemplate/size")?;
             let pod = |name: &str| spec.pointer(&format!("/leaderWorkerTemplate/{name}/spec")).map(of_pod);
-            let worker = pod("workerTemplate")??;
-            let leader = pod("leaderTemplate").unwrap_or(Some(worker))?;
-            Some(count(spec, "/replicas")? * (leader + (size - 1.0) * worker))
+            let worker = pod("workerTemplate").unwrap_or_else(|| Err("it has no workers".to_owned()))?;
+            let leader = pod("leaderTemplate").unwrap_or(Ok(worker))?;
+            Ok(count(spec, "/replicas")? * (leader + (size - 1.0) * worker))
         }
-        "DynamoGraphDeployment" => of_graph(spec),
+        super::graph::GRAPH => of_graph(spec),
         "Service"
         | "ConfigMap"
         | "Secret"
@@ -34,74 +89,81 @@ fn of_object(object: &Value) -> Option<f64> {
         | "Ingress"
         | "NetworkPolicy"
         | "PodDisruptionBudget"
-        | "HTTPRoute" => Some(0.0),
-        // What another custom resource starts is known only to its operator.
-        _ => None,
+        | "HTTPRoute" => Ok(0.0),
+        _ => Err("what it starts is known only to its operator".to_owned()),
     }
 }
 
 /// A whole number that is 1 when left out.
-fn count(value: &Value, pointer: &str) -> Option<f64> {
+fn count(value: &Value, pointer: &str) -> Count {
     match value.pointer(pointer) {
-        None | Some(Value::Null) => Some(1.0),
-        Some(number) => number.as_f64(),
+        None | Some(Value::Null) => Ok(1.0),
+        Some(number) => number.as_f64().ok_or_else(|| format!("{number} is no number of them")),
     }
 }
 
-fn of_template(spec: &Value) -> Option<f64> {
-    spec.pointer("/template/spec").map_or(Some(0.0), of_pod)
+fn of_template(spec: &Value) -> Count {
+    spec.pointer("/template/spec").map_or(Ok(0.0), of_pod)
 }
 
 /// What the scheduler reserves: the larger of the sum of the containers and of any one init container.
-fn of_pod(pod: &Value) -> Option<f64> {
-    let each = |list: &str| -> Option<Vec<f64>> {
+fn of_pod(pod: &Value) -> Count {
+    if pod.get("resourceClaims").and_then(Value::as_array).is_some_and(|claims| !claims.is_empty()) {
+        return Err("claims of dynamic resource allocation say no number".to_owned());
+    }
+    let each = |list: &str| -> Result<Vec<f64>, String> {
         let containers = pod.get(list).and_then(Value::as_array);
-        containers.map_or(Some(Vec::new()), |containers| containers.iter().map(of_container).collect())
+        containers.map_or(Ok(Vec::new()), |containers| containers.iter().map(of_container).collect())
     };
     let sum: f64 = each("containers")?.into_iter().sum();
-    Some(each("initContainers")?.into_iter().fold(sum, f64::max))
+    Ok(each("initContainers")?.into_iter().fold(sum, f64::max))
 }
 
-fn of_container(container: &Value) -> Option<f64> {
-    // Claims of dynamic resource allocation say nothing of a number.
+fn of_container(container: &Value) -> Count {
     if container.pointer("/resources/claims").is_some() {
-        return None;
+        return Err("claims of dynamic resource allocation say no number".to_owned());
     }
     let side = |side: &str| container.pointer(&format!("/resources/{side}")).and_then(Value::as_object);
-    let Some(resources) = side("limits").or_else(|| side("requests")) else { return Some(0.0) };
+    let Some(resources) = side("limits").or_else(|| side("requests")) else { return Ok(0.0) };
     let mut sum = 0.0;
     for (name, quantity) in resources {
-        if ["nvidia.com/mig-", "gpu.intel.com/"].iter().any(|prefix| name.starts_with(prefix)) {
-            return None;
+        if name.starts_with("nvidia.com/mig-") {
+            return Err(format!("{name} is a slice of a GPU"));
         }
-        if ["nvidia.com/gpu", "amd.com/gpu"].contains(&name.as_str()) {
+        if WHOLE.contains(&name.as_str()) {
             sum += number(quantity)?;
         }
     }
-    Some(sum)
+    Ok(sum)
 }
 
-fn of_graph(spec: &Value) -> Option<f64> {
+fn of_graph(spec: &Value) -> Count {
     let nodes = |component: &Value| count(component, "/multinode/nodeCount");
     if let Some(services) = spec.get("services").and_then(Value::as_object) {
         let one = |service: &Value| {
-            let resources = |side: &str| service.pointer(&format!("/resources/{side}/gpu"));
-            let per_pod = resources("limits").or_else(|| resources("requests")).map_or(Some(0.0), number)?;
-            Some(count(service, "/replicas")? * nodes(service)? * per_pod)
+            let resources = |side: &str| service.pointer(&format!("/resources/{side}"));
+            let side = resources("limits").or_else(|| resources("requests"));
+            let custom = side.and_then(|side| side.get("custom")).and_then(Value::as_object);
+            if let Some(name) = custom.into_iter().flatten().map(|(name, _)| name).find(|name| name.contains("/mig-")) {
+                return Err(format!("{name} is a slice of a GPU"));
+            }
+            let per_pod = side.and_then(|side| side.get("gpu")).map_or(Ok(0.0), number)?;
+            Ok(count(service, "/replicas")? * nodes(service)? * per_pod)
         };
         return services.values().map(one).sum();
     }
-    let components = spec.get("components").and_then(Value::as_array)?;
+    let components = spec.get("components").and_then(Value::as_array).ok_or("it has no components")?;
     let one = |component: &Value| {
-        let per_pod = component.pointer("/podTemplate/spec").map_or(Some(0.0), of_pod)?;
-        Some(count(component, "/replicas")? * nodes(component)? * per_pod)
+        let per_pod = component.pointer("/podTemplate/spec").map_or(Ok(0.0), of_pod)?;
+        Ok(count(component, "/replicas")? * nodes(component)? * per_pod)
     };
     components.iter().map(one).sum()
 }
 
 /// `"4"` and `4` alike.
-fn number(quantity: &Value) -> Option<f64> {
-    quantity.as_f64().or_else(|| quantity.as_str()?.parse().ok())
+fn number(quantity: &Value) -> Count {
+    let text = |text: &str| text.parse().ok();
+    quantity.as_f64().or_else(|| text(quantity.as_str()?)).ok_or_else(|| format!("{quantity} is no number of GPUs"))
 }
 
 #[cfg(test)]
@@ -149,5 +211,43 @@ mod tests {
             "size": 3, "leaderTemplate": pod(4), "workerTemplate": pod(8),
         }}});
         assert_eq!(gpus(&[group]), Some(40.0));
+    }
+
+    #[test]
+    fn what_cannot_be_told_comes_with_its_reason() {
+        let with = |resources: Value| json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"resources": resources}]}});
+        let unknown = |resources| match count_gpus(&[with(resources)]) {
+            GpuCount::Unknown(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            unknown(json!({"limits": {"nvidia.com/mig-1g.5gb": 1}})),
+            "Pod p: nvidia.com/mig-1g.5gb is a slice of a GPU"
+        );
+        assert_eq!(
+            unknown(json!({"claims": [{"name": "gpu"}]})),
+            "Pod p: claims of dynamic resource allocation say no number"
+        );
+        assert_eq!(unknown(json!({"limits": {"nvidia.com/gpu": "many"}})), "Pod p: \"many\" is no number of GPUs");
+        assert_eq!(count_gpus(&[with(json!({"limits": {"habana.ai/gaudi": "8"}}))]), GpuCount::Known(8.0));
+        assert_eq!(count_gpus(&[with(json!({}))]), GpuCount::None);
+    }
+
+    #[test]
+    fn live_pods_hold_their_gpus_from_a_node_until_they_are_gone() {
+        let pod = |node: bool, phase: &str, ending: bool| {
+            let mut pod = json!({"metadata": {}, "status": {"phase": phase},
+                "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}});
+            if node {
+                pod["spec"]["nodeName"] = "n".into();
+            }
+            if ending {
+                pod["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z".into();
+            }
+            pod
+        };
+        assert_eq!(gpus_of_pods(&[pod(true, "Running", false), pod(true, "Running", true)]), Some(4.0));
+        assert_eq!(gpus_of_pods(&[pod(false, "Pending", false), pod(true, "Failed", true)]), None);
+        assert_eq!(gpus_of_pods(&[]), None);
     }
 }

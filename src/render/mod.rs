@@ -4,6 +4,7 @@
 
 mod builtin;
 mod canonical;
+mod engine;
 mod environment;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -11,6 +12,8 @@ mod gpus;
 mod graph;
 mod inputs;
 mod objects;
+mod overrides;
+mod refused;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -19,9 +22,10 @@ mod vars;
 mod write;
 mod yaml;
 
-pub use builtin::{TEMPLATES, Template, Variable, template};
+pub use builtin::{EMBEDDED, TEMPLATES, Template, Variable, template};
+pub use engine::engine_arguments;
 pub use environment::TemplateError;
-pub use gpus::gpus;
+pub use gpus::{GpuCount, count_gpus, gpus, gpus_of_pods};
 pub use graph::{GRAPH, GraphVersion, in_version, is_graph};
 pub use inputs::Inputs;
 pub use objects::{Rendered, object_name, render};

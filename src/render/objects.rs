@@ -11,9 +11,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::builtin::{self, TEMPLATES, Template};
-use super::canonical::tidy;
+use super::canonical::{canonical, tidy};
 use super::environment::{TemplateError, environment, explain};
+use super::graph::is_graph;
 use super::inputs::{BUILT_IN, Inputs, join};
+use super::overrides::{Images, Overrides, rewrite_images, without_namespaces};
+use super::refused;
 use super::vars::{template_name, template_vars};
 use super::yaml::read_yaml;
 use crate::base::{Diagnostic, Digest, Excerpt, Problems, nearest};
@@ -41,6 +44,19 @@ struct Raw {
     manifests: Vec<String>,
     #[serde(default)]
     vars: Map<String, Value>,
+    #[serde(default)]
+    images: Images,
+    #[serde(default)]
+    overrides: Overrides,
+}
+
+/// The keys of `[target]` that matter here.
+#[derive(Debug, Default, Deserialize)]
+struct RawTarget {
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    images: Images,
 }
 
 /// Name of a deployment's objects in a run; without a run, for comparing and looking at, the deployment's own.
@@ -60,22 +76,34 @@ pub fn object_name(deployment: &str, run: Option<&str>) -> String {
 /// Everything that is wrong, as far as one problem does not hide another.
 pub fn render(plan: &Plan, deployment: &Deployment, inputs: &Inputs, run: Option<&str>) -> Result<Rendered, Problems> {
     let mut work = Work { deployment, inputs, problems: Problems::default(), seen: BTreeSet::new() };
-    let mut objects = Vec::new();
-    match deployment.values.decode::<Raw>() {
-        Ok(Raw { template: Some(template), vars, .. }) => {
+    let (raw, target) = match (deployment.values.decode::<Raw>(), deployment.target.values.decode::<RawTarget>()) {
+        (Ok(raw), Ok(target)) => (raw, target),
+        (Err(error), _) | (_, Err(error)) => {
+            work.problem("", Diagnostic::error(error.to_string()));
+            return Err(work.problems);
+        }
+    };
+    let key = if raw.template.is_some() { "template" } else { "manifests" };
+    let mut objects = match &raw.template {
+        Some(template) => {
             let name = object_name(deployment.name.as_str(), run);
-            objects = work.template(plan, &template, &vars, &name);
+            work.template(plan, template, &raw.vars, &name)
         }
-        Ok(Raw { manifests, .. }) => {
-            for (at, manifest) in manifests.iter().enumerate() {
-                let key = format!("manifests.{at}");
-                match inputs.text(manifest) {
-                    Ok(text) => objects.extend(work.objects(&key, Path::new(manifest), &text)),
-                    Err(message) => work.problem(&key, Diagnostic::error(message)),
-                }
-            }
-        }
-        Err(error) => work.problem("", Diagnostic::error(error.to_string())),
+        None => work.manifests(&raw.manifests),
+    };
+    if raw.template.is_none() {
+        work.other_namespaces(without_namespaces(&mut objects), target.namespace.as_deref());
+        // What operators rewrite themselves; all else is left as it is written.
+        objects.iter_mut().filter(|object| is_graph(object)).for_each(canonical);
+    }
+    for problem in raw.overrides.apply(&mut objects) {
+        work.problem("overrides", problem);
+    }
+    for images in [&raw.images, &target.images] {
+        objects.iter_mut().for_each(|object| rewrite_images(object, images));
+    }
+    for problem in refused::graphs(&objects).into_iter().chain(refused::secrets(&objects)) {
+        work.problem(key, problem);
     }
     if work.problems.has_errors() {
         return Err(work.problems);
@@ -94,6 +122,27 @@ impl Work<'_> {
     fn problem(&mut self, key: &str, diagnostic: Diagnostic) {
         let span = self.deployment.values.span(key).or(self.deployment.span.as_ref()).cloned();
         self.problems.push(diagnostic.at(span));
+    }
+
+    fn manifests(&mut self, manifests: &[String]) -> Vec<Value> {
+        let mut objects = Vec::new();
+        for (at, manifest) in manifests.iter().enumerate() {
+            let key = format!("manifests.{at}");
+            match self.inputs.text(manifest) {
+                Ok(text) => objects.extend(self.objects(&key, Path::new(manifest), &text)),
+                Err(message) => self.problem(&key, Diagnostic::error(message)),
+            }
+        }
+        objects
+    }
+
+    /// Manifests that name a namespace of their own are made in the plan's all the same.
+    fn other_namespaces(&mut self, found: BTreeSet<String>, planned: Option<&str>) {
+        for namespace in found.iter().filter(|namespace| Some(namespace.as_str()) != planned) {
+            let place = planned.map_or("the context's namespace".to_owned(), |name| format!("`{name}`"));
+            let message = format!("a manifest names the namespace `{namespace}`: it is made in {place}");
+            self.problem("manifests", Diagnostic::warning(message));
+        }
     }
 
     fn template(&mut self, plan: &Plan, template: &str, vars: &Map<String, Value>, name: &str) -> Vec<Value> {
@@ -116,7 +165,10 @@ impl Work<'_> {
                 return Vec::new();
             }
         };
-        let all = built_in.map_or_else(|| given.clone(), |template| self.with_defaults(template, vars, &given));
+        let mut all = built_in.map_or_else(|| given.clone(), |template| self.with_defaults(template, vars, &given));
+        if built_in.is_none_or(|template| template.serves_the_model()) {
+            with_engine(&mut all, plan);
+        }
         let context = json!({
             "engine": built_in.map(|template| template.engine),
             "disaggregated": built_in.map(|template| template.disaggregated),
@@ -244,6 +296,21 @@ impl Work<'_> {
             let message = format!("{} `{}` stands here twice", get("/kind"), get("/metadata/name"));
             self.problem(key, Diagnostic::error(message).excerpt(excerpt("the second one")));
         }
+    }
+}
+
+/// Puts the plan's own `[engine]` before what the deployment says: one block for all that are compared.
+fn with_engine(vars: &mut Map<String, Value>, plan: &Plan) {
+    let mut args: Vec<Value> = plan.engine.args.iter().map(|arg| Value::from(arg.as_str())).collect();
+    if let Some(Value::Array(own)) = vars.get_mut("engine_args") {
+        args.append(own);
+        *own = args;
+    }
+    let mut env: Map<String, Value> =
+        plan.engine.env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    if let Some(Value::Object(own)) = vars.get_mut("env") {
+        env.append(own);
+        *own = env;
     }
 }
 

@@ -136,6 +136,7 @@ pub(super) mod tests {
             target: "process".to_owned(),
             gpus: Some(1.0),
             fingerprint: None,
+            engine_arguments: Vec::new(),
             time_scale: None,
         };
         RunInfo {

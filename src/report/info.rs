@@ -52,6 +52,9 @@ pub struct DeploymentInfo {
     pub gpus: Option<f64>,
     /// Digest of what it is; two deployments with the same one are an A/A control.
     pub fingerprint: Option<String>,
+    /// Flags that its engines get, `--flag value`; empty when they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engine_arguments: Vec<String>,
     /// Factor on every duration, when it is the embedded engine: 1 is real time, 0.1 ten times as fast. `None`: it is not.
     pub time_scale: Option<f64>,
 }

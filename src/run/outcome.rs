@@ -26,7 +26,7 @@ impl ExitCode {
     pub const LEAKED: Self = Self(6);
     /// Preflight failed, or nothing answers at the start.
     pub const PREFLIGHT: Self = Self(7);
-    /// Another process has the run.
+    /// Another process has the run, or another run the GPUs.
     pub const LOCKED: Self = Self(8);
     /// Resume refused: the plan was edited.
     pub const REFUSED: Self = Self(9);
@@ -41,15 +41,16 @@ impl ExitCode {
     /// Interrupted by SIGTERM or SIGHUP.
     pub const TERMINATED: Self = Self(143);
 
-    /// With several causes the first of these counts. A failed preflight is why there is nothing else, so it goes
-    /// before failed steps; what leaked costs money, so it goes before both.
-    const PRECEDENCE: [Self; 9] = [
+    /// With several causes the first of these counts. A failed preflight, or a lock of another, is why there is nothing
+    /// else, so it goes before failed steps; what leaked costs money, so it goes before both.
+    const PRECEDENCE: [Self; 10] = [
         Self::INTERRUPTED,
         Self::TERMINATED,
         Self::BUG,
         Self::STORAGE,
         Self::LEAKED,
         Self::PREFLIGHT,
+        Self::LOCKED,
         Self::FAILED,
         Self::OBJECTIVE,
         Self::OUTSTANDING,

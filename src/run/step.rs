@@ -112,6 +112,8 @@ pub enum FailureKind {
     Lasting,
     /// Found before anything was started: the whole run ends with exit code 7.
     Preflight,
+    /// Another run has what only one may have: the whole run ends with exit code 8.
+    Locked,
     /// Cancelled: by Ctrl-C, or because the run is over.
     Interrupted,
     /// Results cannot be written: the run stops, exit code 11.

@@ -3,6 +3,7 @@
 use super::surroundings::{StepLedger, Surroundings, end, folder, obligations};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::target::Unheld;
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "deploy",
@@ -24,12 +25,18 @@ impl StepAction for Deploy {
     fn run<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<StepOutcome, StepFailure>> {
         Box::pin(async move {
             let here = Surroundings::of(cx);
-            for open in obligations(cx).await {
+            folder(here.live().dir)?;
+            let ledger = StepLedger::new(cx, here.target);
+            let left_behind = obligations(cx).await;
+            // Before anything is ended or made: whoever else has the GPUs must not be disturbed.
+            here.target.hold(here.live(), &ledger).await.map_err(|unheld| match unheld {
+                Unheld::Failed(error) => here.failure(error),
+                Unheld::Taken(error) => StepFailure { class: FailureKind::Locked, ..here.failure(error) },
+            })?;
+            for open in left_behind {
                 cx.note(format!("ending {}, left behind by an earlier session", open.what)).await?;
                 end(cx, &open).await?;
             }
-            folder(here.live().dir)?;
-            let ledger = StepLedger::new(cx, here.target);
             let deployed = here.target.deploy(here.live(), &ledger).await.map_err(|error| here.failure(error))?;
             let output = serde_json::to_value(deployed)
                 .map_err(|error| StepFailure::from_error(FailureKind::Lasting, &error))?;

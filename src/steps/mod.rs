@@ -25,5 +25,5 @@ mod warm_up;
 
 pub use plot::{draw, plot_rows, plot_settings};
 pub use results::{notes, run_info, with_plan};
-pub use surroundings::end_obligation;
+pub use surroundings::{end_obligation, release};
 pub use table::{STEP_ROWS, STEPS, Step, action};

@@ -20,7 +20,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) ready: &'a Ready,
     pub(super) isl_method: &'static str,
     pub(super) overhead: Option<f64>,
-    pub(super) concurrency: u32,
+    pub(super) level: Level,
     pub(super) transport: &'static str,
 }
 
@@ -40,6 +40,7 @@ pub(super) async fn finish(
         records: run.records,
         health: run.health,
         extra: std::collections::BTreeMap::new(),
+        objectives: bounds(plan),
     };
     let summarize = |data: &PointData| {
         let mut summary = PointSummary::of(data);
@@ -56,7 +57,6 @@ pub(super) async fn finish(
         summary = summarize(&data);
     }
     let dir = cx.attempt_dir.clone();
-    let objectives = bounds(plan);
     let settings = export_settings(around);
     let families = families(plan);
     let keep_raw = plan.exports.raw;
@@ -74,7 +74,7 @@ pub(super) async fn finish(
                 &ExportInput {
                     summary: &summary,
                     records: &data.records,
-                    objectives: &objectives,
+                    objectives: &data.objectives,
                     settings: &settings,
                     raw: raw.as_ref().map(|raw| raw as _),
                 },
@@ -96,7 +96,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
     PointMeta {
         deployment: deployment.name.clone(),
         workload: workload.name.clone(),
-        level: Level::Concurrency(around.concurrency),
+        level: around.level,
         repeat: cx.spec.block,
         attempt: cx.attempt,
         run: cx.shared.id.clone(),
@@ -108,7 +108,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
             Api::Completions => "completions",
         }
         .to_owned(),
-        simulated: here.target.simulated(),
+        simulated: here.target.simulated(deployment),
         transport: around.transport.to_owned(),
         gpus: deployment.gpus.or_else(|| here.target.gpus(&cx.shared.plan, deployment)),
         isl: f64::from(workload.isl),
@@ -141,6 +141,7 @@ fn rules(plan: &Plan) -> ValidityRules {
         max_error_share: plan.validity.max_error_share,
         counters: plan.validity.counters,
         send_lag_ms: plan.validity.send_lag_ms,
+        require_steady: plan.validity.require_steady,
     }
 }
 
@@ -165,7 +166,7 @@ fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
     let tokenizer = around.here.deployment.tokenizer.as_ref().or(plan.model.tokenizer.as_ref());
     ExportSettings {
         extra: workload.request.extra.clone(),
-        requests: workload.requests_at(around.concurrency),
+        requests: workload.requests_at(around.level),
         warm_up_requests: workload.warm_up_requests,
         tokenizer: tokenizer.map(|path| path.display().to_string()),
         artifact_directory: crate::run::place(&around.here.cx.spec, plan.workloads.len() > 1)

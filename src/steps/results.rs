@@ -51,13 +51,18 @@ pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Vec<StepNote>
 
 fn deployment_info(plan: &Plan, deployment: &Deployment) -> DeploymentInfo {
     let target = target(&deployment.target.kind);
-    let simulated = target.is_some_and(|target| target.simulated());
+    let simulated = target.is_some_and(|target| target.simulated(deployment));
+    // Where the embedded engine runs in a cluster, its parameters are variables of its template.
+    let scale = ["/time-scale", "/vars/set/time-scale"];
+    let keys = Value::Object(deployment.values.json.clone());
+    let scale = scale.iter().find_map(|path| keys.pointer(path)).and_then(Value::as_f64).unwrap_or(1.0);
     DeploymentInfo {
         name: deployment.name.clone(),
         target: deployment.target.kind.clone(),
         gpus: gpus(plan, deployment),
         fingerprint: target.map(|target| digest_json(&target.fingerprint(plan, deployment)).short().to_owned()),
-        time_scale: simulated.then(|| deployment.values.json.get("time-scale").and_then(Value::as_f64).unwrap_or(1.0)),
+        engine_arguments: target.map(|target| target.engine_arguments(plan, deployment)).unwrap_or_default(),
+        time_scale: simulated.then_some(scale),
     }
 }
 

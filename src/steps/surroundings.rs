@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::format_duration;
 use crate::plan::{Address, Deployment, Workload};
 use crate::run::{FailureKind, Obligation, Progress, StepContext, StepFailure};
-use crate::target::{BoxFuture, Ledger, Live, TARGETS, Target, TargetError};
+use crate::target::{BoxFuture, Ledger, Left, Live, TARGETS, Target, TargetError};
 
 /// One deployment in one step.
 pub(super) struct Surroundings<'a> {
@@ -102,6 +102,21 @@ pub(super) async fn obligations(cx: &StepContext) -> Vec<Obligation> {
         block => format!("{deployment}/deploy/r{block}"),
     };
     cx.obligations().await.into_iter().filter(|open| open.address.as_str() == deploy).collect()
+}
+
+/// Everything that steps of this step's deployment and block started and nobody has ended: the deployment, and what load
+/// for it needed.
+pub(super) async fn all_obligations(cx: &StepContext) -> Vec<Obligation> {
+    let deployment = cx.spec.deployment.as_ref().map_or("", |name| name.as_str());
+    let prefix = format!("{deployment}/");
+    let is_ours = |open: &Obligation| match cx.shared.steps.iter().find(|spec| spec.address == open.address) {
+        Some(spec) => spec.deployment == cx.spec.deployment && spec.block.max(1) == cx.spec.block.max(1),
+        // A step that is not in the plan any more: whoever ends this deployment next ends that too.
+        None => open.address.as_str().starts_with(&prefix),
+    };
+    let mut open = cx.obligations().await;
+    open.retain(is_ours);
+    open
 }
 
 /// The target of that kind.
@@ -211,6 +226,25 @@ pub async fn end_obligation(
             None => failure,
         }
     })
+}
+
+/// Gives back what a run held beside its deployments; a sentence for each thing that stays.
+///
+/// # Errors
+/// [`FailureKind::Leak`], when something that must go is still there.
+pub async fn release(run: &str, left: Left) -> Result<Vec<String>, StepFailure> {
+    let mut notes = Vec::new();
+    for target in TARGETS {
+        let released = target.release(run, left).await;
+        notes.extend(released.map_err(|error| StepFailure {
+            class: FailureKind::Leak,
+            message: error.message,
+            details: error.details,
+            help: error.help,
+            span: None,
+        })?);
+    }
+    Ok(notes)
 }
 
 /// A folder below the run's, made if it is not there.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::hooks::{self, Moment};
-use super::surroundings::{Surroundings, end, obligations};
+use super::surroundings::{Surroundings, all_obligations, end};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::Ready;
@@ -33,7 +33,8 @@ impl StepAction for Teardown {
             }
             let mut ended = Vec::new();
             let mut failed = None;
-            for open in obligations(cx).await {
+            // The newest first: load workers before what they load.
+            for open in all_obligations(cx).await.into_iter().rev() {
                 match end(cx, &open).await {
                     Ok(()) => ended.push(open.what),
                     Err(failure) => failed = failed.or(Some(failure)),

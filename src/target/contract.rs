@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::Generator;
 use crate::plan::{Deployment, Plan, TargetKind};
+use crate::render::GraphVersion;
 
 /// A boxed future, so that targets can stand in a table.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -119,14 +120,23 @@ pub struct Live<'a> {
 
 /// How a deployment comes to life and ends.
 pub trait Target: TargetKind {
-    /// What would be started, as the text of a file and its extension.
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+    /// What would be started, as the text of a file and its extension; graphs of templates in this version.
+    fn written(&self, plan: &Plan, deployment: &Deployment, _version: GraphVersion) -> (&'static str, String) {
         ("json", format!("{:#}\n", self.fingerprint(plan, deployment)))
     }
     /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.
     fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>>;
     /// Finds what would fail later, without changing anything: one line per thing looked at.
     fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>>;
+    /// Takes what only one run may have at a time (a pool of GPUs) and what it needs for itself, and keeps it until
+    /// [`Target::release`]. Called before each deploy: what is held already stays.
+    fn hold<'a>(&'a self, _live: Live<'a>, _ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
+        Box::pin(async { Ok(()) })
+    }
+    /// Gives back at the end of a run what [`Target::hold`] took; a sentence for each thing that stays.
+    fn release<'a>(&'a self, _run: &'a str, _left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// Starts it. Safe to run again: what is still there from before is ended or used again.
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>>;
     /// Waits until it answers with the right model, or says why it never will. The caller sets the deadline.
@@ -159,6 +169,32 @@ pub trait Target: TargetKind {
     /// Ends what one handle names and verifies that it is gone. What is gone already is a success. Needs no plan: it is
     /// also how `dynbench cleanup` works.
     fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>>;
+}
+
+/// Why a run does not have what it needs for itself alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unheld {
+    /// Another run has it.
+    Taken(TargetError),
+    /// It could not be taken for another reason.
+    Failed(TargetError),
+}
+
+impl From<TargetError> for Unheld {
+    fn from(error: TargetError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a run leaves behind at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: all of it must go.
+    Nothing,
+    /// Deployments, as it was told to: they stay, and nobody counts the run as dead.
+    ByWish,
+    /// Something that could not be ended: others must be able to find the run dead.
+    Leaked,
 }
 
 /// Why a deployment did not come to life, answer or end.

@@ -225,7 +225,7 @@ impl TargetKind for Existing {
         format!("measure what runs at {url}; nothing is started")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         false
     }
 

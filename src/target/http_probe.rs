@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 use std::fs;
-use std::path::Path;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::contract::{BoxFuture, Endpoint};
-use super::probe::{Listing, ProbeFault, Prober};
+use super::probe::{Listing, ProbeFault, Prober, Workers};
 use crate::plan::Api;
 
 /// For questions that need no inference.
@@ -50,14 +50,7 @@ impl Prober for HttpProber {
 
     fn canary<'a>(&'a self, endpoint: &'a Endpoint, api: Api) -> BoxFuture<'a, Result<u64, ProbeFault>> {
         Box::pin(async move {
-            let (path, prompt) = match api {
-                Api::Chat => ("chat/completions", json!({"messages": [{"role": "user", "content": "Say hello."}]})),
-                Api::Completions => ("completions", json!({"prompt": "Say hello."})),
-            };
-            let url = format!("{}/v1/{path}", endpoint.url);
-            let mut body = prompt;
-            body["model"] = json!(endpoint.model);
-            body["max_tokens"] = json!(CANARY_TOKENS);
+            let (url, body) = small_request(endpoint, api);
             let answer = ask(endpoint, Method::POST, &url, Some(body), CANARY_LIMIT).await?;
             let Ok(body) = serde_json::from_str::<Value>(&answer.body) else {
                 return Err(ProbeFault::Unexpected { url, expected: "a completion", said: shown(&answer.body) });
@@ -76,6 +69,36 @@ impl Prober for HttpProber {
             Ok(ask(endpoint, Method::GET, &url, None, LISTING_LIMIT).await?.body)
         })
     }
+
+    fn workers<'a>(&'a self, endpoint: &'a Endpoint, api: Api) -> BoxFuture<'a, Result<Option<Workers>, ProbeFault>> {
+        Box::pin(async move {
+            let (url, mut body) = small_request(endpoint, api);
+            // Dynamo's own extension; other servers refuse the field or pass it over.
+            body["nvext"] = json!({"extra_fields": ["worker_id"]});
+            match ask(endpoint, Method::POST, &url, Some(body), CANARY_LIMIT).await {
+                Ok(answer) => Ok(serde_json::from_str(&answer.body).ok().as_ref().and_then(workers)),
+                Err(ProbeFault::Status { .. }) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        })
+    }
+}
+
+/// URL and body of a request for a few tokens.
+fn small_request(endpoint: &Endpoint, api: Api) -> (String, Value) {
+    let (path, mut body) = match api {
+        Api::Chat => ("chat/completions", json!({"messages": [{"role": "user", "content": "Say hello."}]})),
+        Api::Completions => ("completions", json!({"prompt": "Say hello."})),
+    };
+    body["model"] = json!(endpoint.model);
+    body["max_tokens"] = json!(CANARY_TOKENS);
+    (format!("{}/v1/{path}", endpoint.url), body)
+}
+
+/// Who answered, by Dynamo's `nvext.worker_id`.
+fn workers(body: &Value) -> Option<Workers> {
+    let id = |role: &str| body.pointer("/nvext/worker_id")?.get(role).filter(|id| !id.is_null()).map(Value::to_string);
+    Some(Workers { prefill: id("prefill_worker_id")?, decode: id("decode_worker_id")? })
 }
 
 /// Tokens of a completion: what the server counted, else one if there is any text.
@@ -223,6 +246,17 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn dynamo_tells_who_read_the_prompt_and_who_wrote_the_tokens() {
+        // As a real frontend answered; ids of 64 bits are no JavaScript numbers.
+        let body = r#"{"nvext":{"worker_id":{"prefill_worker_id":363650242680553368,"decode_worker_id":16361833316793988142}}}"#;
+        let found = workers(&serde_json::from_str(body).unwrap()).unwrap();
+        assert_eq!(found.prefill, "363650242680553368");
+        assert_eq!(found.decode, "16361833316793988142");
+        assert_eq!(workers(&json!({"nvext": {"worker_id": {"decode_worker_id": 1}}})), None);
+        assert_eq!(workers(&json!({"usage": {}})), None);
+    }
 
     /// A server that answers each of these once, in order, and returns the requests it read.
     async fn serving(answers: &[&str]) -> (Endpoint, tokio::task::JoinHandle<Vec<String>>) {

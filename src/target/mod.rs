@@ -5,6 +5,7 @@ mod endpoint;
 #[cfg(test)]
 mod fixtures;
 mod http_probe;
+mod image;
 mod kubernetes;
 mod probe;
 mod process;
@@ -12,11 +13,17 @@ mod ready;
 mod simulated;
 mod table;
 
-pub use contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Passage, Ready, Target, TargetError, Way};
+pub use contract::{
+    BoxFuture, Deployed, Endpoint, Ledger, Left, Live, Passage, Ready, Target, TargetError, Unheld, Way,
+};
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
-pub use kubernetes::Kubernetes;
-pub use probe::{Listing, ProbeFault, Prober};
+pub use image::{Architecture, Blob, Image, NotStatic, Program};
+pub use kubernetes::{
+    FoundRun, Kubernetes, ObjectOutlook, Permission, Reaping, ServerView, Sweep, SweepScope, Swept, permissions,
+    push_image, rbac, reap, server_view, sweep,
+};
+pub use probe::{Listing, ProbeFault, Prober, Workers};
 pub use process::{HoldError, Launcher, Process, Shim, hold};
 pub use simulated::Simulated;
 pub use table::TARGETS;

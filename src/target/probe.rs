@@ -28,6 +28,19 @@ pub trait Prober: Debug + Send + Sync {
     fn canary<'a>(&'a self, endpoint: &'a Endpoint, api: Api) -> BoxFuture<'a, Result<u64, ProbeFault>>;
     /// The text of `/metrics` below a base URL.
     fn metrics<'a>(&'a self, endpoint: &'a Endpoint, base: &'a str) -> BoxFuture<'a, Result<String, ProbeFault>>;
+    /// Asks for a few tokens and who made them; `None`: the server does not tell.
+    fn workers<'a>(&'a self, _endpoint: &'a Endpoint, _api: Api) -> BoxFuture<'a, Result<Option<Workers>, ProbeFault>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Which workers answered one request, by their own ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// Who read the prompt.
+    pub prefill: String,
+    /// Who wrote the tokens.
+    pub decode: String,
 }
 
 /// Why a server is not ready.
@@ -161,6 +174,26 @@ impl ProbeFault {
             | Self::Unexpected { .. }
             | Self::Ours { .. } => None,
         }
+    }
+
+    /// The same fault in words that name another URL: the one that a person knows.
+    #[must_use]
+    pub fn rename(mut self, from: &str, to: &str) -> Self {
+        match &mut self {
+            Self::Refused { url }
+            | Self::Unreachable { url, .. }
+            | Self::TimedOut { url, .. }
+            | Self::Html { url, .. }
+            | Self::EmptyNotFound { url }
+            | Self::Loading { url, .. }
+            | Self::Denied { url, .. }
+            | Self::Status { url, .. }
+            | Self::Unexpected { url, .. }
+            | Self::NoModel { url }
+            | Self::NoTokens { url } => *url = url.replace(from, to),
+            Self::OtherModel { .. } | Self::Ours { .. } => {}
+        }
+        self
     }
 
     /// Whether anybody answered at all.

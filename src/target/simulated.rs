@@ -251,7 +251,7 @@ impl TargetKind for Simulated {
         format!("start the embedded engine, {engine} (simulated)")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         true
     }
 

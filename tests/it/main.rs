@@ -6,6 +6,7 @@
 mod accuracy;
 mod applying;
 mod cli;
+mod cluster;
 mod drift;
 mod faults;
 mod floors;

@@ -49,6 +49,8 @@ send-lag-ms = 10000.0
 /// A folder in which the binary works.
 pub(crate) struct World {
     dir: TempDir,
+    /// Added to the clean environment.
+    env: BTreeMap<String, String>,
 }
 
 /// What a command said, and how it ended.
@@ -62,9 +64,14 @@ pub(crate) struct Ran {
 impl World {
     /// With this plan in `plan.toml`.
     pub(crate) fn new(plan: &str) -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let world = Self { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new() };
         world.write(PLAN, plan);
         world
+    }
+
+    /// Every command from now on has this variable.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
@@ -100,6 +107,7 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
             .env("NO_COLOR", "1")
+            .envs(&self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

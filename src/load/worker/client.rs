@@ -42,12 +42,12 @@ const EXCHANGES: usize = 15;
 const MOST_FILE: u64 = 256 << 20;
 
 /// What `check` returns.
-pub type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+pub type Alive<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
 /// Knows by other means than asking it whether a worker still lives.
 pub trait Lifeline: Send + Sync {
     /// Why it is gone for good; `Ok` when it lives, or nobody can say.
-    fn check(&self) -> Checked<'_>;
+    fn check(&self) -> Alive<'_>;
 }
 
 /// A worker.

@@ -191,11 +191,7 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
 
 /// The pieces as an earlier attempt left them, if every one of them runs or is done. Whatever else runs there is ended:
 /// nobody waits for it any more.
-async fn found(
-    workers: &[Worker],
-    pieces: &[Piece],
-    attempt: u32,
-) -> Result<Option<(Vec<Running>, u32)>, LoadError> {
+async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, u32)>, LoadError> {
     let mut running = Vec::new();
     let mut of_attempt = attempt;
     for piece in pieces {
@@ -346,10 +342,7 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 }
 
 /// One result out of several.
-async fn together(
-    dones: Vec<(Done, ClockOffset, Option<PathBuf>)>,
-    spill: Option<PathBuf>,
-) -> Result<Done, LoadError> {
+async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Option<PathBuf>) -> Result<Done, LoadError> {
     let mut runs = Vec::new();
     let mut before = None;
     let mut warm = WarmUp { ok: 0, failed: 0, example: None, totals: super::super::level::Totals::default() };

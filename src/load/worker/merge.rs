@@ -101,6 +101,11 @@ fn worst(one: &GeneratorHealth, other: &GeneratorHealth) -> GeneratorHealth {
         loop_lag_p99_ms: one.loop_lag_p99_ms.max(other.loop_lag_p99_ms),
         cpu_seconds: one.cpu_seconds + other.cpu_seconds,
         cpu_share: one.cpu_share.max(other.cpu_share),
+        cpu_wait_share: one.cpu_wait_share.max(other.cpu_wait_share),
+        threads: one.threads + other.threads,
+        events_per_s: one.events_per_s + other.events_per_s,
+        // Each against its own: the sum of both is what both could have done.
+        ceiling_events_per_s: one.ceiling_events_per_s.zip(other.ceiling_events_per_s).map(|(one, other)| one + other),
         events_per_read: 0.0,
         workers: one.workers + other.workers,
         clock_uncertainty_ms: 0.0,

@@ -32,7 +32,7 @@ mod serve;
 mod share;
 mod shelf;
 
-pub use client::{Lifeline, Worker};
+pub use client::{Alive, Lifeline, Worker};
 pub use generator::{Carried, Generator, Receipt};
 pub use offset::ClockOffset;
 pub use order::{

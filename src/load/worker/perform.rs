@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::ceiling::ceiling_of;
 use super::super::closed::warm_up;
 use super::super::counted::all_equal;
 use super::super::error::LoadError;
@@ -58,7 +59,8 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
                 Some(before) => before,
                 None => counters(endpoint).await,
             };
-            let run = run_level(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            let mut run = run_level(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            run.health.ceiling_events_per_s = ceiling_of(&run.health).await;
             if place.cancel.is_cancelled() {
                 return Err(LoadError::Cancelled);
             }

@@ -191,8 +191,11 @@ impl Shelf {
             cancel: CancellationToken::new(),
             live: Arc::default(),
         };
-        let begun =
-            Begun { cancel: entry.cancel.clone(), live: Arc::clone(&entry.live), dir: self.dir.join("results").join(id) };
+        let begun = Begun {
+            cancel: entry.cancel.clone(),
+            live: Arc::clone(&entry.live),
+            dir: self.dir.join("results").join(id),
+        };
         self.entries.insert(id.to_owned(), entry);
         Ok(Some(begun))
     }

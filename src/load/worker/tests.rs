@@ -15,7 +15,7 @@ use super::super::level::{LevelSpec, LiveProgress, Totals};
 use super::super::request::{Api, Capabilities, RequestShape};
 use super::super::tests::server::{Reply, Server, answer, good, max_tokens};
 use super::super::{Asker, Lengths, LoadError};
-use super::client::Checked;
+use super::client::Alive;
 use super::order::*;
 use super::*;
 use crate::base::Digest;
@@ -32,11 +32,8 @@ fn post() -> Post {
     let dir = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let options = WorkerOptions {
-        dir: dir.path().to_owned(),
-        hold: Duration::from_secs(3600),
-        idle: Duration::from_secs(3600),
-    };
+    let options =
+        WorkerOptions { dir: dir.path().to_owned(), hold: Duration::from_secs(3600), idle: Duration::from_secs(3600) };
     let mut task = JoinSet::new();
     task.spawn(async move {
         serve_worker(options, listener, Default::default()).await.unwrap();
@@ -112,7 +109,8 @@ async fn a_level_done_by_a_worker_is_the_level_done_here() {
     assert_eq!(spilled(&home.path().join("spill")), (0..20).collect());
     let here = Place { spill: place.spill.clone(), ..Place::default() };
     let near = measured(Generator::Here.carry_out("a", &order, &here, home.path()).await.unwrap()).run;
-    let ids = |run: &super::super::LevelRun| run.records.iter().map(|record| record.id.clone()).collect::<BTreeSet<_>>();
+    let ids =
+        |run: &super::super::LevelRun| run.records.iter().map(|record| record.id.clone()).collect::<BTreeSet<_>>();
     assert_eq!(ids(&far), ids(&near));
     assert_eq!((far.totals, far.fill_requests, far.ended_by), (near.totals, near.fill_requests, near.ended_by));
     assert_eq!(place.live.done.load(Ordering::Relaxed), 20);
@@ -324,7 +322,7 @@ async fn an_order_that_is_cancelled_ends_there_too() {
 struct Gone;
 
 impl Lifeline for Gone {
-    fn check(&self) -> Checked<'_> {
+    fn check(&self) -> Alive<'_> {
         Box::pin(async { Err("its pod was evicted".to_owned()) })
     }
 }

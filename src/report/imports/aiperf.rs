@@ -52,7 +52,8 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
             let numbered = requests.into_iter().enumerate();
             let records: Vec<_> = numbered.map(|(number, request)| request.record(number, origin, &meta)).collect();
             let health = GeneratorHealth::default();
-            let data = PointData { meta, records, health, extra: std::collections::BTreeMap::new() };
+            let data =
+                PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
             Imported { tool, summary: PointSummary::of(&data), records: data.records }
         }
         None => {

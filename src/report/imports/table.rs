@@ -102,5 +102,6 @@ pub(super) fn of_numbers(meta: PointMeta) -> PointSummary {
         records: Vec::new(),
         health: GeneratorHealth::default(),
         extra: std::collections::BTreeMap::new(),
+        objectives: Vec::new(),
     })
 }

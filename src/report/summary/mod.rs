@@ -2,6 +2,7 @@
 
 mod best;
 mod definitions;
+mod engines;
 mod header;
 mod levels;
 mod page;

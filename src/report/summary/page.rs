@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{best, definitions, header, levels, trouble, verdict};
+use super::{best, definitions, engines, header, levels, trouble, verdict};
 use crate::base::write_atomic;
 use crate::report::{ReportError, RunResults};
 
@@ -13,6 +13,7 @@ pub const SUMMARY_FILE: &str = "SUMMARY.txt";
 pub fn summary_text(results: &RunResults) -> String {
     let sections = [
         header::section(results),
+        engines::section(results),
         verdict::section(results),
         best::section(results),
         levels::section(results),

@@ -93,6 +93,10 @@ impl Dispatcher {
                 self.causes.push(Cause::new(ExitCode::PREFLIGHT, message.clone()));
                 self.stop_starting(Halt::ClearUp, message);
             }
+            FailureKind::Locked => {
+                self.causes.push(Cause::new(ExitCode::LOCKED, message.clone()));
+                self.stop_starting(Halt::ClearUp, message);
+            }
             FailureKind::Leak => self.causes.push(Cause::new(ExitCode::LEAKED, message)),
             FailureKind::Passing | FailureKind::Lasting | FailureKind::Interrupted => {
                 if self.shared.plan.policy.on_failure == OnFailure::Stop {

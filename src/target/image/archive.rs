@@ -95,8 +95,7 @@ impl Image {
         let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         let mut manifest = self.manifest.descriptor();
         manifest["platform"] = json!({"architecture": self.architecture.as_str(), "os": "linux"});
-        manifest["annotations"] =
-            json!({"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": name});
+        manifest["annotations"] = json!({"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": name});
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]});
         let blob = |blob: &Blob| format!("blobs/sha256/{}", blob.digest);
         let docker = json!([{"Config": blob(&self.config), "RepoTags": [name], "Layers": [blob(&self.layer)]}]);
@@ -140,8 +139,7 @@ mod tests {
 
     fn image() -> (Vec<u8>, Image) {
         let bytes = program(183, &[], b"the program");
-        let program =
-            Program { path: PathBuf::from("p"), bytes: bytes.clone(), architecture: Architecture::Arm64 };
+        let program = Program { path: PathBuf::from("p"), bytes: bytes.clone(), architecture: Architecture::Arm64 };
         (bytes, Image::of(&program).unwrap())
     }
 

@@ -2,30 +2,61 @@
 //!
 //! Nothing here talks to a cluster: a plan is checked anywhere.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::contract::{Live, TargetError};
+use super::super::endpoint::check_url;
 use super::client::Whereabouts;
+use super::load;
+use super::settings;
 use crate::base::{Diagnostic, Problems, SourceMap};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{Inputs, Rendered, gpus, render};
+use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
 }
 
+const IMAGES: Key = Key {
+    name: "images",
+    about: "Where images come from, for registries of one's own.",
+    shape: Shape::Table(&[Key {
+        name: "rewrite",
+        about: "Images by their names, and what they become; one `*` stands for any text, and for the same text in the \
+                new name. The first pattern that fits counts.",
+        shape: Shape::Map(&Shape::Text),
+        default: None,
+        required: false,
+    }]),
+    default: None,
+    required: false,
+};
+
+const OVERRIDES: &[Key] = &[
+    Key {
+        name: "replicas",
+        about: "Replicas by the name of an object, or of a graph's component.",
+        shape: Shape::Map(&Shape::Integer { min: 0, max: 10_000 }),
+        default: None,
+        required: false,
+    },
+    Key {
+        name: "env",
+        about: "Environment variables of all containers: text, or a reference such as `{ secretKeyRef = { name, key } }`.",
+        shape: Shape::Map(&Shape::Any),
+        default: None,
+        required: false,
+    },
+];
+
 const TARGET_KEYS: &[Key] = &[
     text("context", "Context of the kubeconfig; by default its current one."),
     text("namespace", "Where everything is made; by default the context's."),
+    IMAGES,
     text("gpu-pool", "Name of the GPUs that only one run at a time may measure on."),
-    Key {
-        name: "transport",
-        about: "Where requests come from: a Job in the cluster, or this machine through a forwarded port.",
-        shape: Shape::Choice(&["in-cluster", "port-forward"]),
-        default: Some("\"in-cluster\""),
-        required: false,
-    },
 ];
 
 const KEYS: &[Key] = &[
@@ -45,6 +76,18 @@ const KEYS: &[Key] = &[
         default: None,
         required: false,
     },
+    IMAGES,
+    Key {
+        name: "overrides",
+        about: "What is changed in the objects before they are applied.",
+        shape: Shape::Table(OVERRIDES),
+        default: None,
+        required: false,
+    },
+    text(
+        "url",
+        "Where the model answers from here (NodePort, LoadBalancer, Ingress): load then comes from this machine.",
+    ),
     text("service", "Service and port at which the model answers, `name:port`."),
     Key {
         name: "ready",
@@ -73,6 +116,11 @@ pub struct Kubernetes;
 /// The objects, rendered without a run.
 pub(super) fn objects(plan: &Plan, deployment: &Deployment) -> Result<Rendered, Problems> {
     render(plan, deployment, &Inputs::beside(&plan.dir), None)
+}
+
+/// GPUs of a deployment, counted from its objects.
+pub(super) fn gpus_of(plan: &Plan, deployment: &Deployment) -> Option<f64> {
+    gpus(&objects(plan, deployment).ok()?.objects)
 }
 
 /// The objects of a run.
@@ -123,7 +171,8 @@ impl TargetKind for Kubernetes {
     }
 
     fn target_keys(&self) -> &'static [Key] {
-        TARGET_KEYS
+        static ALL: LazyLock<Vec<Key>> = LazyLock::new(|| TARGET_KEYS.iter().chain(settings::KEYS).copied().collect());
+        &ALL
     }
 
     fn deployment_keys(&self) -> &'static [Key] {
@@ -153,9 +202,15 @@ impl TargetKind for Kubernetes {
                 problems.push(Diagnostic::error(message).at(at(second)).help("take one of them out"));
             }
         }
-        if given != ["template"] && values.json.get("vars").is_some_and(|vars| !vars.is_null()) {
+        let has_vars = values.json.get("vars").and_then(Value::as_object).is_some_and(|vars| !vars.is_empty());
+        if given != ["template"] && has_vars {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
+        }
+        if let Some(url) = values.json.get("url").and_then(Value::as_str)
+            && let Err((message, help)) = check_url(url)
+        {
+            problems.push(Diagnostic::error(message).at(at("url")).help(help));
         }
         if let Some(service) = values.json.get("service").and_then(Value::as_str) {
             let port = service.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, port)| port);
@@ -178,26 +233,42 @@ impl TargetKind for Kubernetes {
     }
 
     fn gpus(&self, plan: &Plan, deployment: &Deployment) -> Option<f64> {
-        gpus(&objects(plan, deployment).ok()?.objects)
+        gpus_of(plan, deployment)
+    }
+
+    fn gpus_unknown(&self, plan: &Plan, deployment: &Deployment) -> Option<String> {
+        match count_gpus(&objects(plan, deployment).ok()?.objects) {
+            GpuCount::Unknown(reason) => Some(reason),
+            GpuCount::Known(_) | GpuCount::None => None,
+        }
+    }
+
+    fn engine_arguments(&self, plan: &Plan, deployment: &Deployment) -> Vec<String> {
+        objects(plan, deployment).map(|rendered| engine_arguments(&rendered.objects)).unwrap_or_default()
     }
 
     fn describe(&self, plan: &Plan, deployment: &Deployment) -> String {
         if let Ok(Raw { existing: Some(existing), .. }) = deployment.values.decode() {
-            return format!("measure {existing}, which runs already");
+            return format!(
+                "measure {existing}, which runs already; load comes from {}",
+                load::source(plan, deployment)
+            );
         }
         let Ok(rendered) = objects(plan, deployment) else { return "apply objects that cannot be rendered".to_owned() };
         let field =
             |object: &Value, pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let one = |object| format!("{} {}", field(object, "/kind"), field(object, "/metadata/name"));
-        format!("apply {}", rendered.objects.iter().map(one).collect::<Vec<_>>().join(", "))
+        let objects = rendered.objects.iter().map(one).collect::<Vec<_>>().join(", ");
+        format!("apply {objects}; load comes from {}", load::source(plan, deployment))
     }
 
-    fn simulated(&self) -> bool {
-        false
+    /// Rehearsals with the embedded engine are what they are on a cluster too.
+    fn simulated(&self, deployment: &Deployment) -> bool {
+        deployment.values.json.get("template").and_then(Value::as_str) == Some(EMBEDDED)
     }
 
-    fn transport(&self, _plan: &Plan, _deployment: &Deployment) -> &'static str {
-        "in-cluster"
+    fn transport(&self, plan: &Plan, deployment: &Deployment) -> &'static str {
+        load::transport(plan, deployment)
     }
 }
 
@@ -232,7 +303,10 @@ mod tests {
         let plan = fixtures::plan(Path::new("/nowhere"));
         let deployment = fixtures::deployment(json!({"template": "vllm", "vars": {"replicas": 2}}));
         assert_eq!(Kubernetes.gpus(&plan, &deployment), Some(2.0));
-        assert_eq!(Kubernetes.describe(&plan, &deployment), "apply Deployment agg, Service agg");
+        assert_eq!(
+            Kubernetes.describe(&plan, &deployment),
+            "apply Deployment agg, Service agg; load comes from a Job beside it (load.from = \"cluster\")"
+        );
         assert_eq!(Kubernetes.fingerprint(&plan, &deployment)["objects"][1]["kind"], "Service");
         let mocker = fixtures::deployment(json!({"template": "dynamo-mocker-agg"}));
         assert_eq!(Kubernetes.gpus(&plan, &mocker), None);

@@ -5,17 +5,22 @@ use std::path::Path;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Live, Ready, Target, TargetError};
+use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
+use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
+use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, discover, end};
+use super::{apply, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
-use crate::render::write_yaml;
+use crate::render::{GraphVersion, in_version, write_yaml};
 
 impl Target for Kubernetes {
-    fn written(&self, plan: &Plan, deployment: &Deployment) -> (&'static str, String) {
+    fn written(&self, plan: &Plan, deployment: &Deployment, version: GraphVersion) -> (&'static str, String) {
         match kind::objects(plan, deployment) {
-            Ok(rendered) => ("yaml", write_yaml(&rendered.objects)),
+            Ok(rendered) => {
+                let objects: Vec<_> = rendered.objects.into_iter().map(|object| in_version(object, version)).collect();
+                ("yaml", write_yaml(&objects))
+            }
             // Measured where it runs: there is nothing to write but what it is.
             Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
         }
@@ -29,8 +34,8 @@ impl Target for Kubernetes {
         })
     }
 
-    fn preflight<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(preflight::preflight(live))
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
@@ -39,19 +44,25 @@ impl Target for Kubernetes {
 
     fn wait<'a>(
         &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-        _ledger: &'a dyn Ledger,
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+        Box::pin(wait::wait(HTTP_PROBER, live, deployed, ledger))
     }
 
-    fn incarnation<'a>(
+    fn reach<'a>(
         &'a self,
-        _live: Live<'a>,
-        _deployed: &'a Deployed,
-    ) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(async { Err(TargetError::new("waiting comes next")) })
+        live: Live<'a>,
+        deployed: &'a Deployed,
+        ready: &'a Ready,
+        ledger: &'a dyn Ledger,
+    ) -> BoxFuture<'a, Result<Way, TargetError>> {
+        Box::pin(load::reach(live, deployed, ready, ledger))
+    }
+
+    fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
+        Box::pin(wait::incarnation_now(deployed))
     }
 
     fn collect<'a>(
@@ -63,7 +74,18 @@ impl Target for Kubernetes {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
+        Box::pin(hold::begin(live, ledger))
+    }
+
+    fn release<'a>(&'a self, run: &'a str, left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
+        Box::pin(hold::finish(run, left))
+    }
+
     fn end<'a>(&'a self, handle: &'a Value, cancel: &'a CancellationToken) -> BoxFuture<'a, Result<(), TargetError>> {
-        Box::pin(end::end(handle, cancel))
+        match HeldHandle::read(handle) {
+            Some(held) => Box::pin(async move { hold::finish_handle(&held).await }),
+            None => Box::pin(end::end(handle, cancel)),
+        }
     }
 }

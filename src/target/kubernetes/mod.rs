@@ -11,23 +11,58 @@
 //! | `apply` | objects are sent; nothing that others made is touched |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
+//! | `load` | where load comes from: a Job, a forwarded port, a URL |
+//! | `registry` | container registries, with the user's own logins |
+//! | `look` | takes that look |
+//! | `rules` | when it is ready, and when it never will be |
+//! | `wait` | the layers of being ready: the rules, then what serves is asked |
+//! | `service`, `through` | where the model answers, and asking it through a forwarded port |
+//! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
+//! | `logs` | logs of containers |
 //! | `end` | everything is deleted, and its absence verified |
+//! | `settings`, `objects` | `[target]` typed; the objects as the plan alone gives them |
+//! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
+//! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
+//! | `sweep` | cleaning up from labels alone, and the reaper |
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
 mod apply;
+mod cache;
 mod client;
+mod disaggregated;
 mod discover;
 mod end;
 mod family;
 mod fault;
 mod forward;
 mod handle;
+mod hold;
+mod incarnation;
 mod kind;
 mod life;
+mod load;
+mod logs;
+mod look;
+mod objects;
 mod own;
+mod preflight;
+mod rbac;
+mod registry;
 mod resource;
+mod rules;
+mod secrets;
 mod seen;
+mod service;
+mod settings;
 mod stamp;
+mod sweep;
+mod through;
+mod wait;
 
 pub use kind::Kubernetes;
+pub use load::{Permission, permissions};
+pub use preflight::{ObjectOutlook, ServerView, server_view};
+pub use rbac::rbac;
+pub use registry::push_image;
+pub use sweep::{FoundRun, Reaping, Sweep, SweepScope, Swept, reap, sweep};

@@ -44,6 +44,8 @@ pub(super) struct Seen {
     pub(super) events: Vec<Value>,
     /// `status.phase` of the namespace, if it may be read.
     pub(super) namespace_phase: Option<String>,
+    /// All nodes, if they may be read; only for messages and for what no node could ever take.
+    pub(super) nodes: Vec<Value>,
 }
 
 /// What one look came to.
@@ -72,13 +74,33 @@ pub(super) struct Failure {
     pub(super) passing: bool,
 }
 
+impl Failure {
+    /// A lasting failure of which nothing more is known.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), details: Vec::new(), help: None, logs_of: None, passing: false }
+    }
+}
+
 /// Limits of the rules; every one can be reached only while nothing is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Patience {
     /// A pod that cannot be scheduled.
     pub(super) schedule: Duration,
-    /// Restarts of a container that are too many.
+    /// Ends of a container that are too many.
     pub(super) restarts: u32,
     /// A status that nobody writes: the operator is away.
     pub(super) operator: Duration,
+    /// How long a container that was restarted must stay up before its pod counts.
+    pub(super) settle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            schedule: Duration::from_secs(300),
+            restarts: 2,
+            operator: Duration::from_secs(10),
+            settle: Duration::from_secs(10),
+        }
+    }
 }

@@ -113,7 +113,7 @@ impl TargetKind for Process {
         format!("start on this machine: {programs}")
     }
 
-    fn simulated(&self) -> bool {
+    fn simulated(&self, _deployment: &Deployment) -> bool {
         false
     }
 

@@ -21,8 +21,6 @@ pub(super) enum Source {
     Metric(&'static str),
     /// A value for each request that is no metric of ours.
     Each(fn(&RequestRecord) -> Option<f64>),
-    /// Gaps between chunks, those of all requests in one sample.
-    Gaps,
     /// One value of the whole point.
     Whole(fn(&ExportInput<'_>) -> Option<f64>),
 }
@@ -65,7 +63,7 @@ pub(super) const HEAD: &[Block] = &[
     block("goodput", "Goodput", "requests/sec", Source::Whole(|input| Some(good(input)? / seconds(input)?))),
     block("good_request_count", "Good Request Count", REQUESTS, Source::Whole(good)),
     block("output_token_count", "Output Token Count", TOKENS, Source::Each(answer_tokens)),
-    block("inter_chunk_latency", "Inter Chunk Latency", MS, Source::Gaps),
+    block("inter_chunk_latency", "Inter Chunk Latency", MS, Source::Metric("chunk-gap")),
     block("total_output_tokens", "Total Output Tokens", TOKENS, Source::Whole(|input| sum(input, answer_tokens))),
     block("benchmark_duration", "Benchmark Duration", "sec", Source::Whole(seconds)),
     block("total_isl", "Total Input Sequence Length", TOKENS, Source::Whole(|input| sum(input, isl))),
@@ -142,12 +140,7 @@ pub(super) const TAIL: &[Block] = &[
         PER_SECOND,
         Source::Whole(|input| Some(sum(input, isl)? / seconds(input)?)),
     ),
-    block(
-        "total_token_throughput",
-        "Total Token Throughput",
-        PER_SECOND,
-        Source::Whole(|input| Some((sum(input, isl)? + sum(input, output_tokens)?) / seconds(input)?)),
-    ),
+    block("total_token_throughput", "Total Token Throughput", PER_SECOND, Source::Metric("total-throughput")),
 ];
 
 impl Block {
@@ -161,7 +154,6 @@ impl Block {
                 many.or_else(|| summary.values.get(id).copied().map(Numbers::One))
             }
             Source::Each(of) => Distribution::of(good().filter_map(of).collect()).map(Numbers::Many),
-            Source::Gaps => Distribution::of(good().flat_map(gaps).collect()).map(Numbers::Many),
             Source::Whole(of) => of(input).map(Numbers::One),
         }
     }
@@ -171,10 +163,10 @@ impl Block {
         match self.source {
             Source::Metric(id) => match metric(id)?.formula {
                 Formula::PerRequest(of) => of(record),
-                Formula::PerPoint(_) => None,
+                Formula::Pooled(_) | Formula::PerPoint(_) => None,
             },
             Source::Each(of) => of(record),
-            Source::Gaps | Source::Whole(_) => None,
+            Source::Whole(_) => None,
         }
     }
 }

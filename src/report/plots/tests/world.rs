@@ -93,7 +93,17 @@ impl World {
     fn add(&mut self, meta: PointMeta) {
         let records = self.records(&meta);
         let health = GeneratorHealth::default();
-        let data = PointData { meta, records, health, extra: BTreeMap::from([("power".to_owned(), 300.0)]) };
+        let data = PointData {
+            meta,
+            records,
+            health,
+            extra: BTreeMap::from([("power".to_owned(), 300.0)]),
+            objectives: vec![Bound {
+                metric: "time-to-first-token".to_owned(),
+                statistic: "p99".to_owned(),
+                bound: 1000.0,
+            }],
+        };
         self.points.push(PointSummary::of(&data));
     }
 

@@ -9,8 +9,14 @@ use crate::report::dataset::tests::info;
 use crate::report::text::WIDTH;
 use crate::report::{Point, RunInfo, RunResults, StepNote, StepState};
 
-const RULES: ValidityRules =
-    ValidityRules { isl_tolerance: 0.02, osl_tolerance: 0.02, max_error_share: 0.01, counters: true, send_lag_ms: 1.0 };
+const RULES: ValidityRules = ValidityRules {
+    isl_tolerance: 0.02,
+    osl_tolerance: 0.02,
+    max_error_share: 0.01,
+    counters: true,
+    send_lag_ms: 1.0,
+    require_steady: false,
+};
 
 const THREE: [&str; 3] = ["agg", "disagg", "vanilla"];
 

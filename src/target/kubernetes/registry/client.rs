@@ -70,9 +70,9 @@ impl Repository {
     /// When the registry's name is no host.
     pub(in super::super) fn of(image: &ImageRef, login: Option<Login>, insecure: bool) -> Result<Self, RegistryError> {
         let scheme = if insecure { "http" } else { "https" };
-        let not_there =
-            |reason: String| RegistryError::NotThere { registry: image.registry.clone(), reason };
-        let base = Url::parse(&format!("{scheme}://{}/v2/", image.host())).map_err(|error| not_there(error.to_string()))?;
+        let not_there = |reason: String| RegistryError::NotThere { registry: image.registry.clone(), reason };
+        let base =
+            Url::parse(&format!("{scheme}://{}/v2/", image.host())).map_err(|error| not_there(error.to_string()))?;
         let http = client(insecure).map_err(not_there)?;
         let (registry, name) = (image.registry.clone(), image.repository.clone());
         Ok(Self { http, base, registry, name, login, token: Mutex::new(None) })
@@ -153,8 +153,7 @@ impl Repository {
             }
             login => {
                 let query = [("service", challenge.service.as_str()), ("scope", scope.as_str())];
-                let realm =
-                    Url::parse_with_params(&challenge.realm, query).map_err(|error| self.not_there(&error))?;
+                let realm = Url::parse_with_params(&challenge.realm, query).map_err(|error| self.not_there(&error))?;
                 let request = self.http.get(realm);
                 match login {
                     Some(login) => request.basic_auth(&login.user, Some(&login.secret)),

@@ -14,8 +14,8 @@ mod manifest;
 mod push;
 mod reference;
 
-pub(super) use client::{Repository, RegistryError};
+pub(super) use client::{RegistryError, Repository};
 pub(super) use login::{Login, login_in, login_of};
 pub(super) use manifest::platforms;
-pub(super) use push::push;
+pub use push::push_image;
 pub(super) use reference::ImageRef;

@@ -37,11 +37,7 @@ impl ImageRef {
         };
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "/._-".contains(c);
         let good = !path.is_empty() && repository.chars().all(fits) && !tag.is_empty();
-        good.then(|| Self {
-            registry: registry.to_owned(),
-            repository,
-            reference: digest.unwrap_or(tag).to_owned(),
-        })
+        good.then(|| Self { registry: registry.to_owned(), repository, reference: digest.unwrap_or(tag).to_owned() })
     }
 
     /// Host that answers for the registry.

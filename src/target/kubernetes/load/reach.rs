@@ -1,0 +1,213 @@
+//! Which way load takes to a deployment.
+
+use kube::api::ListParams;
+use serde_json::Value;
+
+use super::super::super::contract::{self, Deployed, Endpoint, Ledger, Live, Passage, Ready, TargetError};
+use super::super::client::Cluster;
+use super::super::family::{list, name};
+use super::super::forward::Forward;
+use super::super::kind;
+use super::super::resource::Resource;
+use super::workers;
+use crate::load::Generator;
+use crate::plan::{Deployment, LoadFrom, Plan};
+
+/// The ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The URL that the plan declares, from here.
+    Url,
+    /// A forwarded port, from here.
+    Forward,
+    /// Workers beside the deployment.
+    Workers,
+}
+
+/// What the plan asks for: a URL declared for the deployment goes before `load.from`.
+pub(super) fn way_of(plan: &Plan, deployment: &Deployment) -> Way {
+    match (url_of(deployment), plan.load.from) {
+        (Some(_), _) => Way::Url,
+        (None, LoadFrom::Cluster) => Way::Workers,
+        (None, LoadFrom::Here) => Way::Forward,
+    }
+}
+
+/// What results call it.
+pub(in super::super) fn transport(plan: &Plan, deployment: &Deployment) -> &'static str {
+    match way_of(plan, deployment) {
+        Way::Url => "url",
+        Way::Forward => "port-forward",
+        Way::Workers => "in-cluster",
+    }
+}
+
+/// The same for people, with the key that decides it.
+pub(in super::super) fn source(plan: &Plan, deployment: &Deployment) -> String {
+    match (way_of(plan, deployment), plan.load.workers) {
+        (Way::Url, _) => format!("this machine to {}", url_of(deployment).unwrap_or_default()),
+        (Way::Forward, _) => "this machine through a forwarded port (load.from = \"here\")".to_owned(),
+        (Way::Workers, 1) => "a Job beside it (load.from = \"cluster\")".to_owned(),
+        (Way::Workers, workers) => format!("a Job of {workers} workers beside it (load.from = \"cluster\")"),
+    }
+}
+
+fn url_of(deployment: &Deployment) -> Option<&str> {
+    deployment.values.json.get("url")?.as_str()
+}
+
+/// Opens it.
+///
+/// # Errors
+/// When no pod serves, workers cannot be had, or the API server refuses.
+pub(in super::super) async fn reach(
+    live: Live<'_>,
+    _deployed: &Deployed,
+    ready: &Ready,
+    ledger: &dyn Ledger,
+) -> Result<contract::Way, TargetError> {
+    let transport = transport(live.plan, live.deployment);
+    // What is known of the server's own counters are addresses within the cluster.
+    let from_here = |url: String| Endpoint { url, metrics_urls: Vec::new(), ..ready.endpoint.clone() };
+    match way_of(live.plan, live.deployment) {
+        Way::Url => {
+            let url = url_of(live.deployment).unwrap_or_default().trim_end_matches('/').to_owned();
+            Ok(contract::Way::direct(from_here(url), transport))
+        }
+        Way::Forward => {
+            let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
+            let server = serving(&cluster, &ready.endpoint.url).await?;
+            let forward = Forward::open(&cluster, name(&server.pod), server.port).await?;
+            let way = contract::Way::direct(from_here(forward.url()), transport);
+            Ok(contract::Way { passage: Some(Box::new(forward)), ..way })
+        }
+        Way::Workers => {
+            let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
+            let workers = workers::workers(&cluster, live, &ready.endpoint.url, ledger).await?;
+            Ok(contract::Way {
+                endpoint: ready.endpoint.clone(),
+                generator: Generator::Workers(workers),
+                transport,
+                passage: None,
+            })
+        }
+    }
+}
+
+impl Passage for Forward {
+    fn cuts(&self) -> u64 {
+        Forward::cuts(self)
+    }
+
+    fn last_cut(&self) -> Option<String> {
+        Forward::last_cut(self)
+    }
+}
+
+/// A pod that serves, and the port at which it does.
+pub(super) struct Server {
+    pub(super) pod: Value,
+    pub(super) port: u16,
+}
+
+/// A ready pod behind a Service, by the Service's address within the cluster.
+///
+/// # Errors
+/// When there is no such Service, or nothing ready behind it.
+pub(super) async fn serving(cluster: &Cluster, url: &str) -> Result<Server, TargetError> {
+    let (service_name, port) =
+        address(url).ok_or_else(|| TargetError::new(format!("`{url}` is no address of a Service in the cluster")))?;
+    let services = Resource::known("v1", "Service", "services");
+    let doing = format!("reading Service {service_name}");
+    let service = cluster.call_opt(&doing, services.of(cluster).get(&service_name)).await?;
+    let service = service.and_then(|service| serde_json::to_value(service).ok());
+    let service =
+        service.ok_or_else(|| TargetError::new(format!("there is no Service {service_name} ({})", cluster.place)))?;
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let selector: Vec<_> =
+        selector.into_iter().flatten().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
+    if selector.is_empty() {
+        return Err(TargetError::new(format!("Service {service_name} selects no pods ({})", cluster.place)));
+    }
+    let pods = Resource::known("v1", "Pod", "pods");
+    let found = list(cluster, &pods, &ListParams::default().labels(&selector.join(","))).await?;
+    let pod = found.into_iter().find(is_ready).ok_or_else(|| {
+        TargetError::passing(format!("no pod behind Service {service_name} is ready ({})", cluster.place))
+    })?;
+    let port = target_port(&service, port, &pod).ok_or_else(|| {
+        TargetError::new(format!("Service {service_name} has no port {port} that pod {} has", name(&pod)))
+    })?;
+    Ok(Server { pod, port })
+}
+
+/// `http://NAME.NAMESPACE.svc:PORT` taken apart.
+fn address(url: &str) -> Option<(String, u16)> {
+    let authority = url.strip_prefix("http://")?.split('/').next()?;
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+    let (service, _) = host.split_once('.').unwrap_or((host, ""));
+    Some((service.to_owned(), port.parse().ok()?))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let ending = pod.pointer("/metadata/deletionTimestamp").is_some();
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    !ending
+        && conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// The pod's own port behind a Service's: a number, or a name that one of its containers gives a number.
+fn target_port(service: &Value, port: u16, pod: &Value) -> Option<u16> {
+    let ports = service.pointer("/spec/ports")?.as_array()?;
+    let entry = ports.iter().find(|entry| entry["port"] == port)?;
+    match entry.get("targetPort") {
+        Some(Value::Number(number)) => u16::try_from(number.as_u64()?).ok(),
+        Some(Value::String(name)) => {
+            let containers = pod.pointer("/spec/containers")?.as_array()?;
+            let ports = containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten();
+            let named = ports.into_iter().find(|port| port["name"] == name.as_str())?;
+            u16::try_from(named.get("containerPort")?.as_u64()?).ok()
+        }
+        Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => Some(port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::target::fixtures;
+
+    #[test]
+    fn a_declared_url_goes_before_everything_and_results_say_which_way_it_was() {
+        let mut plan = fixtures::plan(Path::new("/p"));
+        let own = fixtures::deployment(json!({"template": "vllm"}));
+        let declared = fixtures::deployment(json!({"template": "vllm", "url": "http://h:30080"}));
+        assert_eq!((transport(&plan, &own), transport(&plan, &declared)), ("in-cluster", "url"));
+        plan.load.from = LoadFrom::Here;
+        assert_eq!((transport(&plan, &own), transport(&plan, &declared)), ("port-forward", "url"));
+    }
+
+    #[test]
+    fn the_port_of_a_pod_is_found_by_number_by_name_or_is_the_same() {
+        let pod = json!({"spec": {"containers": [{}, {"ports": [{"name": "http", "containerPort": 8080}]}]}});
+        let service = |target: Value| json!({"spec": {"ports": [{"port": 80, "targetPort": target}]}});
+        assert_eq!(target_port(&service(json!(8000)), 80, &pod), Some(8000));
+        assert_eq!(target_port(&service(json!("http")), 80, &pod), Some(8080));
+        assert_eq!(target_port(&service(json!("grpc")), 80, &pod), None);
+        assert_eq!(target_port(&json!({"spec": {"ports": [{"port": 80}]}}), 80, &pod), Some(80));
+        assert_eq!(target_port(&service(json!(8000)), 81, &pod), None);
+    }
+
+    #[test]
+    fn a_service_is_known_by_its_address() {
+        assert_eq!(address("http://agg-r1.bench.svc:8000"), Some(("agg-r1".to_owned(), 8000)));
+        assert_eq!(address("http://agg:8000/x"), Some(("agg".to_owned(), 8000)));
+        assert_eq!(address("https://h"), None);
+    }
+}

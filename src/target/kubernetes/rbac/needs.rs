@@ -1,0 +1,210 @@
+//! The rights that a plan needs.
+//!
+//! Plurals of custom kinds are guessed by the rule that every generator of CRDs uses, because `dynbench rbac` must work
+//! without a cluster; preflight asks the cluster itself about kinds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::super::settings::Settings;
+
+/// API group (empty: core) and resource, with a part of it after a slash, such as `pods/log`.
+type Of = (String, String);
+
+/// Verbs, by what they are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in super::super) struct Rules(BTreeMap<Of, BTreeSet<&'static str>>);
+
+const LOOK: &[&str] = &["get", "list", "watch"];
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const SWEEP: &[&str] = &["get", "list", "delete"];
+
+impl Rules {
+    pub(super) fn add(&mut self, group: &str, resource: &str, verbs: &[&'static str]) {
+        self.0.entry((group.to_owned(), resource.to_owned())).or_default().extend(verbs);
+    }
+
+    /// All of both.
+    pub(super) fn join(&mut self, other: Self) {
+        for (of, verbs) in other.0 {
+            self.0.entry(of).or_default().extend(verbs);
+        }
+    }
+
+    /// Every right alone: group, resource (with its part) and verb.
+    pub(in super::super) fn each(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
+        self.0
+            .iter()
+            .flat_map(|((group, resource), verbs)| verbs.iter().map(|verb| (group.as_str(), resource.as_str(), *verb)))
+    }
+}
+
+/// The rules as a Role lists them: resources of one group with the same verbs stand together.
+pub(in super::super) fn rules_json(rules: &Rules) -> Vec<Value> {
+    let mut together: BTreeMap<(&str, &BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
+    for ((group, resource), verbs) in &rules.0 {
+        together.entry((group, verbs)).or_default().push(resource);
+    }
+    let rule = |((group, verbs), resources): ((&str, &BTreeSet<&str>), Vec<&str>)| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    together.into_iter().map(rule).collect()
+}
+
+/// What one deployment needs in its namespace. `objects` are what will be applied; none: something that runs already is
+/// only measured.
+pub(in super::super) fn for_deployment(objects: &[Value], settings: &Settings, reaper: bool) -> Rules {
+    let mut rules = Rules::default();
+    // Waiting, judging, collecting.
+    for resource in ["pods", "services", "events", "persistentvolumeclaims"] {
+        rules.add("", resource, LOOK);
+    }
+    rules.add("", "pods/log", &["get"]);
+    rules.add("apps", "deployments", LOOK);
+    rules.add("apps", "replicasets", LOOK);
+    rules.add("apps", "statefulsets", LOOK);
+    rules.add("discovery.k8s.io", "endpointslices", LOOK);
+    // Preflight.
+    rules.add("", "serviceaccounts", &["get"]);
+    rules.add("", "resourcequotas", &["list"]);
+    rules.add("", "secrets", &["get"]);
+    // Questions to what serves, and fetching results. Newer servers ask for `create` as well.
+    rules.add("", "pods/portforward", &["get", "create"]);
+    // The load Job, and carrying the binary into it.
+    rules.add("batch", "jobs", OWN);
+    rules.add("", "services", OWN);
+    rules.add("", "pods/exec", &["get", "create"]);
+    // Leases of run and pool.
+    rules.add("coordination.k8s.io", "leases", &["get", "list", "create", "update", "delete"]);
+    for object in objects {
+        let (group, resource) = resource_of(object);
+        rules.add(&group, &resource, OWN);
+        if group == "nvidia.com" {
+            rules.add("nvidia.com", "dynamocomponentdeployments", LOOK);
+            rules.add("leaderworkerset.x-k8s.io", "leaderworkersets", LOOK);
+            rules.add("grove.io", "podcliquesets", LOOK);
+        }
+    }
+    if !settings.secrets.is_empty() {
+        rules.add("", "secrets", &["get", "list", "create", "delete"]);
+    }
+    if settings.model_cache.is_some() {
+        rules.add("", "persistentvolumeclaims", &["create"]);
+    }
+    if reaper {
+        rules.add("", "serviceaccounts", &["get", "list", "create", "delete"]);
+        rules.add("rbac.authorization.k8s.io", "roles", &["get", "list", "create", "delete"]);
+        rules.add("rbac.authorization.k8s.io", "rolebindings", &["get", "list", "create", "delete"]);
+        // Nobody may give rights away that they do not have.
+        rules.join(for_reaper(objects, settings));
+    }
+    rules
+}
+
+/// What the reaper needs: to find and delete what a run may have left.
+pub(in super::super) fn for_reaper(objects: &[Value], settings: &Settings) -> Rules {
+    let mut rules = Rules::default();
+    for (group, resource) in [
+        ("", "pods"),
+        ("", "services"),
+        ("apps", "deployments"),
+        ("apps", "statefulsets"),
+        ("batch", "jobs"),
+        ("coordination.k8s.io", "leases"),
+    ] {
+        rules.add(group, resource, SWEEP);
+    }
+    for object in objects {
+        let (group, resource) = resource_of(object);
+        rules.add(&group, &resource, SWEEP);
+    }
+    if !settings.secrets.is_empty() {
+        rules.add("", "secrets", SWEEP);
+    }
+    rules
+}
+
+/// What is better known but not needed: with it, preflight sees more. A namespace of its own is the exception: whoever
+/// asks for `create-namespace` needs that right.
+pub(in super::super) fn for_cluster(create_namespace: bool) -> Rules {
+    let mut rules = Rules::default();
+    rules.add("", "nodes", &["get", "list"]);
+    rules.add("", "namespaces", &["get"]);
+    rules.add("storage.k8s.io", "storageclasses", &["get", "list"]);
+    rules.add("apiextensions.k8s.io", "customresourcedefinitions", &["get"]);
+    if create_namespace {
+        rules.add("", "namespaces", &["create", "delete"]);
+    }
+    rules
+}
+
+/// Group and plural of an object's kind.
+fn resource_of(object: &Value) -> Of {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let group = text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
+    (group.to_owned(), plural(text("kind")))
+}
+
+/// `Ingress` -> `ingresses`, `NetworkPolicy` -> `networkpolicies`.
+fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    let ends = |ends: &[&str]| ends.iter().any(|end| kind.ends_with(end));
+    if kind == "endpoints" {
+        kind
+    } else if ends(&["s", "x", "z", "ch", "sh"]) {
+        format!("{kind}es")
+    } else if kind.ends_with('y') && !ends(&["ay", "ey", "oy", "uy"]) {
+        format!("{}ies", &kind[..kind.len() - 1])
+    } else {
+        format!("{kind}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(rules: &Rules, group: &str, resource: &str, verb: &str) -> bool {
+        rules.each().any(|right| right == (group, resource, verb))
+    }
+
+    #[test]
+    fn each_kind_of_the_plan_may_be_made_and_deleted_and_no_other() {
+        let objects = [
+            json!({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment"}),
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}),
+        ];
+        let rules = for_deployment(&objects, &Settings::default(), false);
+        assert!(has(&rules, "nvidia.com", "dynamographdeployments", "create"));
+        assert!(has(&rules, "nvidia.com", "dynamocomponentdeployments", "list"));
+        assert!(!has(&rules, "nvidia.com", "dynamocomponentdeployments", "delete"));
+        assert!(has(&rules, "networking.k8s.io", "networkpolicies", "delete"));
+        assert!(!has(&rules, "apps", "deployments", "create"));
+        assert!(!has(&rules, "rbac.authorization.k8s.io", "roles", "create"));
+        assert!(!has(&rules, "", "secrets", "list"));
+    }
+
+    #[test]
+    fn what_a_reaper_may_do_its_maker_may_do_too() {
+        let objects = [json!({"apiVersion": "apps/v1", "kind": "Deployment"})];
+        let settings = Settings::default();
+        let mine = for_deployment(&objects, &settings, true);
+        for (group, resource, verb) in for_reaper(&objects, &settings).each() {
+            assert!(has(&mine, group, resource, verb), "{group} {resource} {verb}");
+        }
+        assert!(has(&mine, "rbac.authorization.k8s.io", "rolebindings", "create"));
+    }
+
+    #[test]
+    fn plurals_are_those_of_the_api_server() {
+        for (kind, expected) in [
+            ("Deployment", "deployments"),
+            ("Ingress", "ingresses"),
+            ("NetworkPolicy", "networkpolicies"),
+            ("Gateway", "gateways"),
+            ("Endpoints", "endpoints"),
+            ("PodDisruptionBudget", "poddisruptionbudgets"),
+        ] {
+            assert_eq!(plural(kind), expected);
+        }
+    }
+}

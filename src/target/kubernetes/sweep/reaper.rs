@@ -1,0 +1,188 @@
+//! `policy.reaper`: a small Job with our binary that ends a run's objects when nobody else can: the laptop that started
+//! them sleeps, burned, or lost its network for good.
+//!
+//! It watches the run's Lease by its own clock. When the Lease goes, the run is over and so is the reaper: the Lease owns
+//! the Job, its account and its rights. When the Lease is not renewed for `policy.expires-after`, it deletes everything
+//! with the run's label, and the Lease, and itself, last.
+
+use std::time::Duration;
+
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use super::super::super::contract::{Live, TargetError};
+use super::super::client::{Cluster, Whereabouts};
+use super::super::fault::translate;
+use super::super::hold::{Health, Sign, Watcher, lease_of, leases, run_lease_name};
+use super::super::objects::objects_of;
+use super::super::own::{MANAGED_BY, MANAGER, PLAN, ROLE, RUN};
+use super::super::rbac::{for_reaper, rules_json};
+use super::super::resource::Resource;
+use super::super::settings::Settings;
+use super::clean::{Swept, clean_run};
+use crate::base::{Clock, SystemClock, format_duration};
+use crate::plan::Plan;
+
+/// Value of [`ROLE`] on everything of it.
+const REAPER: &str = "reaper";
+/// How often it looks at the Lease.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long one attempt at deleting may take; it tries for ever.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What `dynbench reap` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaping {
+    /// Id of the run.
+    pub run: String,
+    /// Its namespace; `None`: the pod's own.
+    pub namespace: Option<String>,
+    /// It is dead when its Lease was not renewed for so long.
+    pub after: Duration,
+}
+
+/// Image of the reaper of this plan, if there is any.
+pub(in super::super) fn image(_plan: &Plan, settings: &Settings) -> Option<String> {
+    settings.reaper_image.clone()
+}
+
+/// Starts the reaper, if the plan asks for one and it is not there yet.
+///
+/// # Errors
+/// When there is no image for it, or the API server refuses.
+pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) -> Result<(), TargetError> {
+    if !live.plan.policy.reaper {
+        return Ok(());
+    }
+    let settings = Settings::of(live.deployment)?;
+    let Some(image) = image(live.plan, &settings) else { return Err(no_image()) };
+    let name = run_lease_name(live.run);
+    let lease = cluster.call("reading the run's Lease", leases(cluster).get(&name)).await?;
+    let owner = json!([{
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": name, "uid": lease.metadata.uid,
+    }]);
+    // Every deployment's kinds: one reaper serves the whole run.
+    let mut objects = Vec::new();
+    for deployment in live.plan.deployments.values().filter(|deployment| deployment.target.kind == "kubernetes") {
+        objects.extend(objects_of(live.plan, deployment)?);
+    }
+    for object in manifests(live, &settings, &image, &owner, &objects) {
+        create(cluster, &object).await?;
+    }
+    Ok(())
+}
+
+/// What is missing for a reaper.
+pub(in super::super) fn no_image() -> TargetError {
+    TargetError {
+        help: Some(
+            "make one with `dynbench image --push REF` and set `reaper-image` of [target], or take `policy.reaper` out"
+                .to_owned(),
+        ),
+        key: Some("reaper-image".to_owned()),
+        ..TargetError::new("`policy.reaper` needs an image with dynbench in it, and the plan names none")
+    }
+}
+
+async fn create(cluster: &Cluster, object: &Value) -> Result<(), TargetError> {
+    let field = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (kind, name) = (field("/kind"), field("/metadata/name"));
+    let resource = Resource::known(field("/apiVersion"), kind, &format!("{}s", kind.to_lowercase()));
+    let doing = format!("creating {kind} {name}");
+    let new = serde_json::from_value(object.clone()).map_err(|error| TargetError::new(format!("{doing}: {error}")))?;
+    match cluster.answered(&doing, resource.of(cluster).create(&PostParams::default(), &new)).await? {
+        // Made for an earlier deployment of the run.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(translate(&cluster.place, &doing, &error)),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn manifests(live: Live<'_>, settings: &Settings, image: &str, owner: &Value, objects: &[Value]) -> Vec<Value> {
+    let name = format!("dynbench-reaper-{}", live.run.to_lowercase());
+    let labels = json!({
+        MANAGED_BY: MANAGER, RUN: live.run, PLAN: live.plan.name.as_str(), ROLE: REAPER,
+    });
+    let metadata = json!({"name": name, "labels": labels, "ownerReferences": owner});
+    let rbac = "rbac.authorization.k8s.io";
+    let after = format!("{}s", live.plan.policy.expires_after.as_secs());
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata,
+            "rules": rules_json(&for_reaper(objects, settings)),
+        }),
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name}],
+        }),
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
+            "spec": {
+                // Evicted, or its node went away: it must come back.
+                "backoffLimit": 1000,
+                "ttlSecondsAfterFinished": 60,
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "serviceAccountName": name,
+                        "restartPolicy": "OnFailure",
+                        "securityContext": {
+                            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+                            "seccompProfile": {"type": "RuntimeDefault"},
+                        },
+                        "containers": [{
+                            "name": REAPER,
+                            "image": image,
+                            "args": ["reap", "--run", live.run, "--after", after],
+                            "resources": {
+                                "requests": {"cpu": "10m", "memory": "32Mi"},
+                                "limits": {"memory": "128Mi"},
+                            },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                        }],
+                    },
+                },
+            },
+        }),
+    ]
+}
+
+/// What the reaper does, in its pod. `None`: the run ended by itself.
+///
+/// # Errors
+/// When there is no cluster. An API server that is away is waited for.
+pub async fn reap(order: &Reaping, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Swept>, TargetError> {
+    let to = Whereabouts { context: None, namespace: order.namespace.clone() };
+    let cluster = Cluster::connect(&to).await?;
+    let (clock, name) = (SystemClock::default(), run_lease_name(&order.run));
+    let mut watcher = Watcher::default();
+    loop {
+        match lease_of(&cluster, &name).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(sign)) => {
+                let sign = Sign { duration: sign.duration.max(order.after), ..sign };
+                match watcher.look(&sign, clock.elapsed()) {
+                    Health::Alive | Health::Unknown(_) => {}
+                    Health::Dead => {
+                        let after = format_duration(sign.duration);
+                        say(&format!("run {} gave no sign of life for {after}: ending it", order.run));
+                        let swept = clean_run(&cluster, &order.run, Some(REAPER), PATIENCE, say).await;
+                        match swept {
+                            Ok(swept) if swept.is_clean() => return Ok(Some(swept)),
+                            Ok(swept) => say(&format!("not gone yet: {}", swept.stays.join("; "))),
+                            Err(error) => say(&error.message),
+                        }
+                    }
+                }
+            }
+            // The Lease cannot be seen, so nothing can be said of it: an unchanged Lease is only one that was looked at.
+            Err(error) => say(&error.message),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
