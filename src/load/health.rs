@@ -63,7 +63,8 @@ pub(super) fn health(
         let late = record.sent.saturating_sub(record.scheduled).saturating_sub(record.connect.unwrap_or(0));
         late as f64 / 1e6
     };
-    let own: Option<Vec<f64>> = threads.iter().map(|thread| thread.lags_ms.clone()).collect::<Option<Vec<_>>>().map(|all| all.concat());
+    let own: Option<Vec<f64>> =
+        threads.iter().map(|thread| thread.lags_ms.clone()).collect::<Option<Vec<_>>>().map(|all| all.concat());
     let mut lags = own.unwrap_or_else(|| records.iter().map(lag).collect());
     lags.sort_by(f64::total_cmp);
     let mut lateness: Vec<f64> = threads.iter().flat_map(|thread| thread.lateness_ms.iter().copied()).collect();

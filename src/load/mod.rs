@@ -69,8 +69,8 @@ pub use probe::{Canary, canary, check_model, models};
 pub use prompt::{Asker, Prompts};
 pub use reading::{BodyEnd, MAX_EVENT_BYTES, Reading};
 pub use request::{Api, Capabilities, Prepared, RequestShape};
-pub use shape::run_level;
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
+pub use shape::run_level;
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
     Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order,

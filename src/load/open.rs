@@ -76,8 +76,8 @@ pub(super) async fn run_open(
         let (lead, prompts, share) = (Arc::clone(lead), Arc::clone(&prompts), spec.share);
         let most = (rate * LONGEST_LEAD.as_secs_f64()).ceil() as u64 + 1;
         let closing = Arc::clone(stage.shared());
-        let requests = (0..most)
-            .map_while(move |index| (!closing.closing.is_raised()).then(|| prompts.fill(share.place(index))));
+        let requests =
+            (0..most).map_while(move |index| (!closing.closing.is_raised()).then(|| prompts.fill(share.place(index))));
         stage.helper("lead", move || lead.make(requests))?;
     }
     for queue in lead.iter().chain([&queue]) {

@@ -25,8 +25,6 @@ pub async fn run_level(
 ) -> Result<LevelRun, LoadError> {
     match &spec.pacing {
         Pacing::Closed => run_closed(spec, endpoint, prompts, cancel, progress).await,
-        Pacing::Open { rate, arrivals } => {
-            run_open((spec, *rate, arrivals), endpoint, prompts, cancel, progress).await
-        }
+        Pacing::Open { rate, arrivals } => run_open((spec, *rate, arrivals), endpoint, prompts, cancel, progress).await,
     }
 }

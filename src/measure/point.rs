@@ -30,6 +30,33 @@ impl Level {
     }
 }
 
+/// What the levels of a set are, for axes and titles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LevelKind {
+    /// Requests under way.
+    Concurrency,
+    /// Arrivals per second.
+    Rate,
+}
+
+impl Level {
+    /// What it is.
+    pub fn kind(self) -> LevelKind {
+        match self {
+            Self::Concurrency(_) => LevelKind::Concurrency,
+            Self::Rate(_) => LevelKind::Rate,
+        }
+    }
+
+    /// `concurrency 8` or `8 requests/s`, for titles.
+    pub fn words(self) -> String {
+        match self {
+            Self::Concurrency(users) => format!("concurrency {users}"),
+            Self::Rate(rate) => format!("{rate} requests/s"),
+        }
+    }
+}
+
 /// `c64` or `r0.5`: the name of the level's folder and the end of its address.
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -95,12 +95,7 @@ mod tests {
     use crate::measure::sample::{Shape, point};
 
     fn rule() -> PrecisionRule {
-        PrecisionRule {
-            metric: "time-to-first-token".to_owned(),
-            relative: 0.02,
-            confidence: 0.95,
-            min_requests: 100,
-        }
+        PrecisionRule { metric: "time-to-first-token".to_owned(), relative: 0.02, confidence: 0.95, min_requests: 100 }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::estimate;
 use super::fingerprint::{Subject, fingerprint};
 use super::model::{Deployment, Plan, Workload};
 use super::rules::gpus_of;
-use super::steps::{Address, Need, StepSpec};
 use super::search::LoadOutcome;
+use super::steps::{Address, Need, StepSpec};
 use crate::base::{Name, Span, digest_json, format_duration};
 use crate::measure::Level;
 
@@ -152,9 +152,8 @@ fn searched_levels(
     };
     let key = |level| (deployment.name.clone(), workload.name.clone(), block, level);
     let mut levels = search.walk(|level| outcomes.get(&key(level)).copied()).path;
-    let measured = outcomes.keys().filter(|(of, under, at, _)| {
-        *of == deployment.name && *under == workload.name && *at == block
-    });
+    let measured =
+        outcomes.keys().filter(|(of, under, at, _)| *of == deployment.name && *under == workload.name && *at == block);
     for (_, _, _, level) in measured {
         if !levels.contains(level) {
             levels.push(*level);

@@ -151,7 +151,11 @@ pub(super) const WORKLOAD: &[Key] = &[
         LEVEL,
         "the most requests of an open loop that are under way; later arrivals wait, and their latency counts from arrival",
     ),
-    optional("search", Shape::Table(SEARCH), "instead of `concurrency`: finds the highest load that keeps [objectives]"),
+    optional(
+        "search",
+        Shape::Table(SEARCH),
+        "instead of `concurrency`: finds the highest load that keeps [objectives]",
+    ),
     optional(
         "requests",
         COUNT,

@@ -4,8 +4,8 @@ use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
 use super::keys::OWN_FIELDS;
-use super::shapes;
 use super::model::{Comparison, Deployment, Plan, Values, Workload};
+use super::shapes;
 use crate::base::{Diagnostic, Problems, Span, format_duration};
 use crate::measure::{Better, metric};
 

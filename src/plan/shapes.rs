@@ -99,7 +99,9 @@ impl Workload {
     pub fn most_levels(&self) -> usize {
         let shape = &self.shape;
         let listed = self.concurrency.len() + shape.concurrency_per_gpu.len() + shape.request_rate.len();
-        listed + usize::from(shape.trace.is_some()) + shape.search.as_ref().map_or(0, |search| search.max_points as usize)
+        listed
+            + usize::from(shape.trace.is_some())
+            + shape.search.as_ref().map_or(0, |search| search.max_points as usize)
     }
 
     /// Requests under way in the warm-up: as many as in the highest level, and a few where levels are rates.
@@ -317,8 +319,11 @@ pub(super) fn check(workload: &Workload, values: &Values, problems: &mut Problem
     let Some(search) = &shape.search else { return };
     if search.from >= search.to {
         problems.push(
-            Diagnostic::error(format!("a search goes upwards, and `from` ({}) is not below `to` ({})", search.from, search.to))
-                .at(place("search.from").or_else(|| place("search"))),
+            Diagnostic::error(format!(
+                "a search goes upwards, and `from` ({}) is not below `to` ({})",
+                search.from, search.to
+            ))
+            .at(place("search.from").or_else(|| place("search"))),
         );
     }
     if search.over == SearchOver::Concurrency {

@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn what_is_no_trace_is_refused_with_its_line() {
         assert_eq!(of(""), Err("it has no arrivals".to_owned()));
-        assert_eq!(of("{\"timestamp\": 2}\n{\"timestamp\": 1}"), Err("line 2 arrives before the line above it".to_owned()));
+        assert_eq!(
+            of("{\"timestamp\": 2}\n{\"timestamp\": 1}"),
+            Err("line 2 arrives before the line above it".to_owned())
+        );
         assert_eq!(of("{\"timestamp\": -1}"), Err("the timestamp of line 1 is negative".to_owned()));
         for bad in ["x", "{}", "{\"timestamp\": null}", "{\"timestamp\": \"1\"}", "[1]"] {
             assert!(of(bad).unwrap_err().starts_with("line 1 is no JSON object"), "{bad}");

@@ -14,7 +14,7 @@ use super::sending::{self, Sending};
 use super::surroundings::{Surroundings, folder};
 use super::traffic;
 use crate::base::{format_duration, format_quantity};
-use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, Pacing, MeasuredLevel, Place, Tuning, Work};
+use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Pacing, Place, Tuning, Work};
 use crate::measure::Breach;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};

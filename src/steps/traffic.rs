@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::load;
 use crate::load::{
-    Arrivals, Asker, EndpointRef, FaultKind, Lengths, LevelSpec, Pacing, PromptsOrder, RequestShape, RulerOrder, TokenizerFile, Tuning,
+    Arrivals, Asker, EndpointRef, FaultKind, Lengths, LevelSpec, Pacing, PromptsOrder, RequestShape, RulerOrder,
+    TokenizerFile, Tuning,
 };
 use crate::measure::Level;
 use crate::plan::{Api, Deployment, Spread, Workload};

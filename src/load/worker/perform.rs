@@ -11,8 +11,8 @@ use super::super::closed::warm_up;
 use super::super::counted::all_equal;
 use super::super::error::LoadError;
 use super::super::level::{LevelSpec, LiveProgress, Totals};
-use super::super::shape::run_level;
 use super::super::metrics::{CounterSnapshot, scrape};
+use super::super::shape::run_level;
 use super::order::{Done, EndpointRef, Measured, Page, Work};
 
 /// Limit for one page of metrics.

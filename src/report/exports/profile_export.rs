@@ -75,7 +75,9 @@ pub(super) fn write(input: &ExportInput<'_>, file: &mut dyn Write) -> io::Result
     let last = input.records.iter().map(|record| record.end).max().unwrap_or(0);
     let (mode, value) = match meta.level {
         Level::Concurrency(users) => ("concurrency", users.into()),
-        Level::Rate(rate) => ("request_rate", serde_json::Number::from_f64(rate.per_second()).expect("a rate is a finite number")),
+        Level::Rate(rate) => {
+            ("request_rate", serde_json::Number::from_f64(rate.per_second()).expect("a rate is a finite number"))
+        }
     };
     let content = File {
         experiments: [Experiment {
