@@ -157,8 +157,14 @@ impl PointSummary {
     }
 }
 
+/// Whether it is an arrival that was never sent.
+pub(super) fn is_unsent(record: &RequestRecord) -> bool {
+    matches!(record.outcome, Outcome::Failed { class: FailureClass::Unsent, .. })
+}
+
+/// Whether it was given up, or never begun, by us.
 pub(super) fn is_cancelled(record: &RequestRecord) -> bool {
-    matches!(record.outcome, Outcome::Failed { class: FailureClass::Cancelled, .. })
+    matches!(record.outcome, Outcome::Failed { class, .. } if class.is_ours())
 }
 
 pub(super) fn count(records: &[RequestRecord]) -> Counts {
@@ -166,6 +172,8 @@ pub(super) fn count(records: &[RequestRecord]) -> Counts {
     for record in records {
         if record.is_ok() {
             counts.ok += 1;
+        } else if is_unsent(record) {
+            counts.unsent += 1;
         } else if is_cancelled(record) {
             counts.cancelled += 1;
         } else {
@@ -230,7 +238,7 @@ mod tests {
             assert!(found.number(row.id, "mean").is_some(), "{}", row.id);
             assert_eq!(metric(row.short).map(|row| row.id), Some(row.id));
         }
-        assert_eq!(found.counts, Counts { sent: 400, ok: 396, failed: 4, cancelled: 0 });
+        assert_eq!(found.counts, Counts { sent: 400, ok: 396, failed: 4, cancelled: 0, unsent: 0 });
         assert_eq!(found.asked.osl, Some(20.0));
         assert_eq!(found.cached_share, Some(0.0));
     }

@@ -37,10 +37,14 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
             fields.insert("workload".to_owned(), traffic(workload, tokenizer));
             match subject.level {
                 Some(level) => {
-                    let Level::Concurrency(users) = level;
                     fields.insert("level".to_owned(), json!(level));
-                    fields.insert("requests".to_owned(), json!(workload.requests_at(users)));
+                    fields.insert("requests".to_owned(), json!(workload.requests_at(level)));
                     fields.insert("duration-s".to_owned(), json!(workload.duration.as_secs_f64()));
+                    fields.extend(workload.shape_at(level));
+                    if workload.shape.search.is_some() {
+                        // They decide which loads are measured at all.
+                        fields.insert("objectives".to_owned(), objectives(plan));
+                    }
                 }
                 None => {
                     fields.insert("warm-up-requests".to_owned(), json!(workload.warm_up_requests));
@@ -88,13 +92,17 @@ fn gpus(plan: &Plan, catalog: &Catalog) -> Value {
         .into()
 }
 
-fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
-    // In the order of metrics and not of the file, so that reordering changes nothing.
+/// In the order of metrics and not of the file, so that reordering changes nothing.
+fn objectives(plan: &Plan) -> Value {
     let mut objectives: Vec<_> = plan.objectives.iter().collect();
     objectives.sort_by(|one, other| (&one.metric, &one.statistic).cmp(&(&other.metric, &other.statistic)));
+    json!(objectives)
+}
+
+fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
     let first = plan.deployments.keys().next();
     json!({
-        "objectives": objectives,
+        "objectives": objectives(plan),
         "validity": plan.validity,
         "compare": {
             "primary": plan.compare.primary,
