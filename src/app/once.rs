@@ -183,6 +183,7 @@ pub async fn load_once(
         Arc::new(Prompts {
             asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
             lengths: Lengths { isl: options.isl, isl_std: options.isl_std, osl: options.osl, osl_std: 0.0 },
+            content: crate::measure::Content::default(),
             ruler: Arc::clone(&ruler),
             shape: shape.clone(),
             capabilities,

@@ -73,9 +73,9 @@ pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
 pub use shape::run_level;
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
-    Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline, Measured as MeasuredLevel, Order,
-    Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker,
-    WorkerError, WorkerOptions, perform, serve_worker,
+    Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
+    Measured as MeasuredLevel, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile,
+    TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
 };
 
 #[cfg(test)]

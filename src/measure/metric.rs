@@ -302,6 +302,15 @@ pub const METRICS: &[Metric] = &[
         formula: Formula::PerPoint(|point| Some(100.0 * goodput(&point.records, &point.objectives)?.share)),
     },
     Metric {
+        id: "cached-prompt-share",
+        short: "cached",
+        title: "Prompt tokens from the server's cache",
+        unit: "%",
+        better: Better::Neutral,
+        definition: "100 x cached tokens / prompt tokens, of requests whose usage tells both",
+        formula: Formula::PerPoint(|point| Some(100.0 * super::summary::cached_share(&point.records)?)),
+    },
+    Metric {
         id: "error-share",
         short: "errors",
         title: "Share of failed requests",

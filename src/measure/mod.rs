@@ -3,6 +3,7 @@
 //! Pure and synchronous. Whatever is printed anywhere was computed here, by one formula under one name.
 
 mod compare;
+mod content;
 mod metric;
 mod objective;
 mod paired;
@@ -24,6 +25,10 @@ mod validity;
 mod window;
 
 pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
+pub use content::{
+    Content, ContentLengths, Dataset, DatasetRequest, Message, MixPart, PrefixScope, SharedPrefix, Source, TRACE_BLOCK,
+    TraceRequest,
+};
 pub use metric::{Better, Formula, METRICS, Metric, metric};
 pub(crate) use objective::request_bounds;
 pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, judge_bound};

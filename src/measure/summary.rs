@@ -199,7 +199,7 @@ fn asked(records: &[RequestRecord], value: impl Fn(&RequestRecord) -> Option<u32
     Some(sum / n).filter(|mean| mean.is_finite())
 }
 
-fn cached_share(records: &[RequestRecord]) -> Option<f64> {
+pub(super) fn cached_share(records: &[RequestRecord]) -> Option<f64> {
     let counts = records
         .iter()
         .filter(|record| record.is_ok())

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::content;
 use super::model::{
     Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, Validity, Values, Workload,
 };
@@ -43,7 +44,7 @@ impl<'a> Fields<'a> {
         T::try_from(self.0.get(key)?.as_u64()?).ok()
     }
 
-    fn flag(self, key: &str) -> Option<bool> {
+    pub(super) fn flag(self, key: &str) -> Option<bool> {
         self.0.get(key)?.as_bool()
     }
 
@@ -67,12 +68,18 @@ pub(super) fn model(fields: Fields<'_>, span: Option<Span>) -> Option<Model> {
 
 pub(super) fn workload(name: Name, values: &Values, span: Option<Span>, problems: &mut Problems) -> Option<Workload> {
     let fields = Fields(&values.json);
+    let content = content::build(values, problems)?;
+    let (isl, isl_std, osl, osl_std) = match content.lengths() {
+        Some(all) => (all.isl.round().max(1.0) as u32, all.isl_std, all.osl.round().max(1.0) as u32, all.osl_std),
+        None => (fields.whole("isl")?, fields.number("isl-std")?, fields.whole("osl")?, fields.number("osl-std")?),
+    };
     Some(Workload {
         name,
-        isl: fields.whole("isl")?,
-        isl_std: fields.number("isl-std")?,
-        osl: fields.whole("osl")?,
-        osl_std: fields.number("osl-std")?,
+        isl,
+        isl_std,
+        osl,
+        osl_std,
+        content,
         concurrency: fields.0.get("concurrency").map_or(Some(Vec::new()), levels)?,
         shape: shapes::build(values, problems)?,
         requests: fields.whole("requests"),

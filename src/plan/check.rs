@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::build::{self, Fields};
 use super::catalog::Catalog;
+use super::content;
 use super::document::{Entry, Table, Tree};
 use super::fit::{Setting, fit_table, near, shown};
 use super::keys::{SCHEMA, TOP, WORKLOAD};
@@ -293,6 +294,7 @@ fn checked_workloads(
         let title = if name == "default" { "[workload]".to_owned() } else { format!("[workloads.{name}]") };
         let Some(table) = table_of(&title, raw, problems) else { continue };
         let mut fitted = fit_table(table, &raw.key, &title, &keys, &|_| None, setting, problems);
+        content::settle(&mut fitted, &title, &raw.key, setting.partial, problems);
         rules::check_lengths(&fitted, problems);
         shapes::settle(&mut fitted, problems);
         if let Ok(id) = Name::new(name)

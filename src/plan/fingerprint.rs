@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::catalog::{Catalog, Scope, StepRow};
 use super::model::{Deployment, Plan, Workload};
 use super::rules::gpus_of;
-use crate::measure::Level;
+use crate::base::digest_json;
+use crate::measure::{Content, Level};
 
 /// What a step is about.
 pub(super) struct Subject<'a> {
@@ -67,7 +68,7 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
 /// Everything about the requests that is the same at every level.
 fn traffic(workload: &Workload, tokenizer: bool) -> Value {
     let request = &workload.request;
-    json!({
+    let mut traffic = json!({
         "isl": workload.isl,
         "isl-std": workload.isl_std,
         "osl": workload.osl,
@@ -81,7 +82,12 @@ fn traffic(workload: &Workload, tokenizer: bool) -> Value {
             "timeout-s": request.timeout.as_secs_f64(),
             "idle-timeout-s": request.idle_timeout.as_secs_f64(),
         },
-    })
+    });
+    // Only what is there: keys of plain workloads stay what they are.
+    if workload.content != Content::default() {
+        traffic["content"] = json!(digest_json(&json!(workload.content)));
+    }
+    traffic
 }
 
 fn gpus(plan: &Plan, catalog: &Catalog) -> Value {

@@ -99,21 +99,87 @@ const SEARCH: &[Key] = &[
     defaulted("max-points", Shape::Integer { min: 2, max: 100 }, "16", "at most so many loads are measured"),
 ];
 
-/// `[workload]` and `[workloads.NAME]`
-pub(super) const WORKLOAD: &[Key] = &[
-    required("isl", Shape::Integer { min: 1, max: 10_000_000 }, "mean length of the prompts in tokens, at least 1"),
+const ISL: Shape = Shape::Integer { min: 1, max: 10_000_000 };
+const OSL: Shape = Shape::Integer { min: 1, max: 1_000_000 };
+
+/// Items of `mix`.
+const MIX: &[Key] = &[
+    required("isl", ISL, "mean length of the prompts in tokens, at least 1"),
     defaulted(
         "isl-std",
         Shape::Number { min: 0.0, max: 1e7 },
         "0",
         "standard deviation of the prompts' length, tokens",
     ),
-    required("osl", Shape::Integer { min: 1, max: 1_000_000 }, "mean length of the answers in tokens, at least 1"),
+    required("osl", OSL, "mean length of the answers in tokens, at least 1"),
     defaulted(
         "osl-std",
         Shape::Number { min: 0.0, max: 1e6 },
         "0",
         "standard deviation of the answers' length, tokens",
+    ),
+    defaulted("weight", Shape::Number { min: 1e-6, max: 1e6 }, "1", "how often, beside the other kinds"),
+];
+
+/// `[workload.shared-prefix]`
+const SHARED_PREFIX: &[Key] = &[
+    required("tokens", ISL, "tokens of the shared start, fewer than `isl`"),
+    defaulted(
+        "groups",
+        Shape::Integer { min: 1, max: 1_000_000 },
+        "1",
+        "how many different starts there are; each request draws one",
+    ),
+    defaulted(
+        "per",
+        Shape::Choice(&["level", "run"]),
+        "\"level\"",
+        "how long starts stay the same: \"level\", warmed by its own wave alone, or \"run\", with what earlier levels have left",
+    ),
+];
+
+/// `[workload]` and `[workloads.NAME]`
+pub(super) const WORKLOAD: &[Key] = &[
+    optional("isl", ISL, "mean length of the prompts in tokens, at least 1; left out with `mix`, `trace` or `dataset`"),
+    defaulted(
+        "isl-std",
+        Shape::Number { min: 0.0, max: 1e7 },
+        "0",
+        "standard deviation of the prompts' length, tokens",
+    ),
+    optional("osl", OSL, "mean length of the answers in tokens, at least 1; left out with `mix` or `trace`"),
+    defaulted(
+        "osl-std",
+        Shape::Number { min: 0.0, max: 1e6 },
+        "0",
+        "standard deviation of the answers' length, tokens",
+    ),
+    optional(
+        "mix",
+        Shape::List { of: &Shape::Table(MIX), min: 1, unique: false },
+        "instead of `isl` and `osl`: several kinds of requests by weight, such as [{ isl = 200, osl = 50, weight = 3 }, ...]",
+    ),
+    optional(
+        "shared-prefix",
+        Shape::Table(SHARED_PREFIX),
+        "the start that prompts have in common; part of their length",
+    ),
+    optional(
+        "trace",
+        Shape::Path,
+        "instead of `isl` and `osl`: requests as recorded, a JSON object a line with \"input_length\", \"output_length\" and \
+         \"hash_ids\" of blocks of 512 tokens (Mooncake's traces); the same file as `arrivals-file` gives their times",
+    ),
+    optional(
+        "dataset",
+        Shape::Path,
+        "instead of `isl`: texts of a file, a JSON object a line with \"prompt\", \"messages\" or ShareGPT's \"conversations\", \
+         and \"osl\" where `osl` does not say it",
+    ),
+    optional(
+        "unique",
+        Shape::Bool,
+        "whether each prompt of a dataset begins with a few words of its own, so that no cache has met it; left out: true",
     ),
     defaulted(
         "concurrency",

@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod check;
+mod content;
 mod defaults;
 mod document;
 pub mod duration_text;
@@ -20,6 +21,7 @@ mod load;
 mod matrix;
 mod model;
 mod read;
+mod requests;
 mod resolved;
 mod rules;
 mod schema;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::shapes::LoadShape;
 use crate::base::{Name, Span};
+use crate::measure::Content;
 
 /// A plan with all defaults filled in, `like` inherited, the matrix expanded and `--set` applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ pub struct Workload {
     pub osl: u32,
     /// Standard deviation of the output length, tokens.
     pub osl_std: f64,
+    /// What requests hold.
+    pub content: Content,
     /// Closed-loop levels, in the order in which they are measured.
     pub concurrency: Vec<u32>,
     /// Levels of other kinds, and how each level begins and ends.

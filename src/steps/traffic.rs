@@ -78,6 +78,7 @@ pub(super) fn prompts(
             attempt: cx.attempt,
         },
         lengths: Lengths { isl: workload.isl, isl_std: workload.isl_std, osl: workload.osl, osl_std: workload.osl_std },
+        content: workload.content.clone(),
         ruler,
         shape: shape(workload, model),
         capabilities: tuning.capabilities,

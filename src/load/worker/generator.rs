@@ -223,7 +223,11 @@ fn usable(state: &OrderState) -> bool {
 
 /// The pieces as an earlier attempt left them, if every one of them runs or is done. Whatever else runs there is ended:
 /// nobody waits for it any more.
-async fn found(workers: &[Worker], pieces: &[Piece], attempt: u32) -> Result<Option<(Vec<Running>, Adopted)>, LoadError> {
+async fn found(
+    workers: &[Worker],
+    pieces: &[Piece],
+    attempt: u32,
+) -> Result<Option<(Vec<Running>, Adopted)>, LoadError> {
     let mut running = Vec::new();
     let mut adopted = Adopted { attempt, was_running: false };
     for piece in pieces {

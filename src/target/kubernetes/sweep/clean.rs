@@ -135,7 +135,8 @@ fn why(one: &Found, patience: Duration) -> String {
 async fn delete(cluster: &Cluster, one: &Found) -> Result<(), TargetError> {
     let exactly = Preconditions { uid: Some(one.uid.clone()), resource_version: None };
     // A Lease must be gone at once: a garbage collector that is late would make a finished run look like a living one.
-    let propagation = if one.resource.kind == "Lease" { DeleteParams::background() } else { DeleteParams::foreground() };
+    let propagation =
+        if one.resource.kind == "Lease" { DeleteParams::background() } else { DeleteParams::foreground() };
     let params = DeleteParams { preconditions: Some(exactly), ..propagation };
     let doing = format!("deleting {one}");
     match cluster.answered(&doing, one.resource.of(cluster).delete(&one.name, &params)).await? {
