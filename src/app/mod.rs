@@ -19,6 +19,8 @@ mod simulate;
 mod worker;
 mod written;
 
+pub use crate::load::Arrivals;
+pub use crate::measure::Rate;
 pub use crate::render::GraphVersion;
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
 pub use catalog::catalog;
@@ -29,7 +31,7 @@ pub use explain::{Explanation, explain};
 pub use graph::{dot, mermaid};
 pub use image::{ImageOptions, MadeImage, image};
 pub use init::{InitKind, init};
-pub use once::{LoadOptions, Loaded, load_once};
+pub use once::{LoadOptions, Loaded, OpenLoop, load_once};
 pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{export, find, fsck, import, list, prune, show};

@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use crate::base::Name;
 use crate::load::{
-    self, Api, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer, Prompts,
-    RequestShape, Ruler, Totals,
+    self, Api, Arrivals, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer,
+    Pacing, Prompts, RequestShape, Ruler, Totals,
 };
 use crate::measure::{
-    Formula, Level, METRICS, PointData, PointMeta, PointSummary, RequestRecord, ValidityRules, judge,
+    Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate, RequestRecord, ValidityRules, judge,
 };
 
 /// Limit for a single question outside of the measurement.
 const QUESTION: Duration = Duration::from_secs(60);
+/// How long requests of an open loop may go on after its end.
+const OPEN_GRACE: Duration = Duration::from_secs(30);
 
 /// What to send, and where.
 #[derive(Debug, Clone)]
@@ -32,7 +34,9 @@ pub struct LoadOptions {
     pub model: Option<String>,
     /// Concurrent requests.
     pub concurrency: u32,
-    /// Requests to measure; `None`: the larger of 10 x concurrency and 400.
+    /// An open loop instead.
+    pub open: Option<OpenLoop>,
+    /// Requests to measure; `None`: see [`Self::requests`].
     pub requests: Option<u64>,
     /// The level ends after this time even if requests are left.
     pub duration: Duration,
@@ -52,6 +56,28 @@ pub struct LoadOptions {
     pub warm_up: Option<u64>,
     /// Different at every call.
     pub nonce: String,
+}
+
+/// Arrivals that wait for nobody.
+#[derive(Debug, Clone)]
+pub struct OpenLoop {
+    /// How many a second.
+    pub rate: Rate,
+    /// How they are spread.
+    pub arrivals: Arrivals,
+    /// The most requests under way.
+    pub max_concurrency: Option<u32>,
+}
+
+impl LoadOptions {
+    /// Requests to measure: as asked, else the larger of 10 x concurrency, or a minute's arrivals, and 400.
+    pub fn requests(&self) -> u64 {
+        let usual = match &self.open {
+            None => 10 * u64::from(self.concurrency),
+            Some(open) => (60.0 * open.rate.per_second()).ceil() as u64,
+        };
+        self.requests.unwrap_or(usual.max(400))
+    }
 }
 
 /// What came of it.
@@ -96,7 +122,11 @@ impl Loaded {
             out.insert(metric.short.to_owned(), value.unwrap_or(Value::Null));
         }
         out.insert("model".to_owned(), json!(summary.meta.model));
-        out.insert("concurrency".to_owned(), json!(summary.meta.level.value()));
+        let level = match summary.meta.level.kind() {
+            LevelKind::Concurrency => "concurrency",
+            LevelKind::Rate => "request_rate",
+        };
+        out.insert(level.to_owned(), json!(summary.meta.level.value()));
         out.insert("duration_s".to_owned(), json!(summary.duration_s));
         out.insert("requests".to_owned(), json!(summary.counts));
         out.insert("failures".to_owned(), json!(summary.failures));
@@ -153,6 +183,7 @@ pub async fn load_once(
         Arc::new(Prompts {
             asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
             lengths: Lengths { isl: options.isl, isl_std: options.isl_std, osl: options.osl, osl_std: 0.0 },
+            content: crate::measure::Content::default(),
             ruler: Arc::clone(&ruler),
             shape: shape.clone(),
             capabilities,
@@ -164,10 +195,17 @@ pub async fn load_once(
         let spec = LevelSpec::new(concurrency, warm_up, options.duration);
         load::warm_up(&spec, &endpoint, prompts("warm-up".to_owned()), cancel, Arc::default()).await?;
     }
-    let requests = options.requests.unwrap_or_else(|| (10 * u64::from(concurrency)).max(400));
-    let spec = LevelSpec::new(concurrency, requests, options.duration);
-    let level = Level::Concurrency(concurrency);
-    let mut run = load::run_closed(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
+    let requests = options.requests();
+    let (level, spec) = match &options.open {
+        None => (Level::Concurrency(concurrency), LevelSpec::new(concurrency, requests, options.duration)),
+        Some(open) => {
+            let most = open.max_concurrency.unwrap_or(LevelSpec::UNLIMITED);
+            let pacing = Pacing::Open { rate: open.rate.per_second(), arrivals: open.arrivals.clone() };
+            let grace = OPEN_GRACE;
+            (Level::Rate(open.rate), LevelSpec { pacing, grace, ..LevelSpec::new(most, requests, options.duration) })
+        }
+    };
+    let mut run = load::run_level(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
     run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     Ok(loaded(options, &endpoint, &ruler, model, level, run))
 }

@@ -392,7 +392,19 @@ pub(super) struct Load {
     /// Concurrent requests
     #[arg(long, short, default_value_t = 1)]
     pub(super) concurrency: u32,
-    /// Requests to measure; the larger of 10 x concurrency and 400 if not given
+    /// Arrivals per second, sent whatever the server does, instead of a concurrency
+    #[arg(long, value_name = "PER-SECOND", conflicts_with = "concurrency")]
+    pub(super) request_rate: Option<f64>,
+    /// How arrivals are spread
+    #[arg(long, value_parser = ["constant", "poisson", "gamma"], default_value = "poisson", requires = "request_rate")]
+    pub(super) arrivals: String,
+    /// Shape of gamma arrivals: less than 1 is burstier than Poisson's
+    #[arg(long, requires = "request_rate")]
+    pub(super) burstiness: Option<f64>,
+    /// The most requests under way with --request-rate; later arrivals wait, and their latency counts from arrival
+    #[arg(long, value_name = "N", requires = "request_rate")]
+    pub(super) max_concurrency: Option<u32>,
+    /// Requests to measure; if not given the larger of 400 and 10 x concurrency, or a minute's arrivals
     #[arg(long, short = 'n')]
     pub(super) requests: Option<u64>,
     /// Prompt tokens

@@ -10,8 +10,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::Load;
 use super::{print, running};
-use crate::app::{self, AppError, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, Stop, StopLevel};
+use crate::app::{
+    self, AppError, Arrivals, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, OpenLoop, Rate, Stop, StopLevel,
+};
 use crate::base::{FileError, format_quantity, parse_duration};
+
+/// The open loop that the arguments ask for, if they do.
+fn open_loop(arguments: &Load) -> Result<Option<OpenLoop>, AppError> {
+    let Some(rate) = arguments.request_rate else { return Ok(None) };
+    let Some(rate) = Rate::new(rate) else {
+        let (low, high) = (Rate::LOWEST, Rate::HIGHEST);
+        return Err(AppError::usage(format!("--request-rate {rate}: it must be from {low} to {high} per second")));
+    };
+    if arguments.max_concurrency == Some(0) {
+        return Err(AppError::usage("--max-concurrency must be at least 1"));
+    }
+    let arrivals = match (arguments.arrivals.as_str(), arguments.burstiness) {
+        ("gamma", Some(burstiness)) if (0.01..=1000.0).contains(&burstiness) => Arrivals::Gamma { burstiness },
+        ("gamma", _) => return Err(AppError::usage("--arrivals gamma needs --burstiness from 0.01 to 1000")),
+        (_, Some(_)) => return Err(AppError::usage("--burstiness is of --arrivals gamma only")),
+        ("constant", None) => Arrivals::Constant,
+        (_, None) => Arrivals::Poisson,
+    };
+    Ok(Some(OpenLoop { rate, arrivals, max_concurrency: arguments.max_concurrency }))
+}
 
 pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
     let wrong = |what: &str| Err(AppError::usage(format!("{what} must be at least 1")));
@@ -30,6 +52,7 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
         api_key_env: arguments.api_key_env.clone(),
         model: arguments.model.clone(),
         concurrency: arguments.concurrency,
+        open: open_loop(arguments)?,
         requests: arguments.requests,
         duration: parse_duration(&arguments.duration)
             .map_err(|reason| AppError::usage(format!("--duration {}: {reason}", arguments.duration)))?,
@@ -82,7 +105,7 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
 fn bar(options: &LoadOptions) -> Option<ProgressBar> {
     let style =
         ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})").ok()?;
-    let total = options.requests.unwrap_or_else(|| (10 * u64::from(options.concurrency)).max(400));
+    let total = options.requests();
     io::stderr().is_terminal().then(|| ProgressBar::new(total).with_style(style))
 }
 
@@ -99,10 +122,10 @@ fn text(loaded: &Loaded) -> String {
     let summary = &loaded.summary;
     let counts = &summary.counts;
     let mut out = format!(
-        "{} at {}, {} concurrent: {} ok, {} failed in {:.1} s\n\n{:<36} {:>10} {:>10} {:>10} {:>10}\n",
+        "{} at {}, {}: {} ok, {} failed in {:.1} s\n\n{:<36} {:>10} {:>10} {:>10} {:>10}\n",
         summary.meta.model,
         summary.meta.url,
-        summary.meta.level.value(),
+        summary.meta.level.words(),
         counts.ok,
         counts.failed,
         summary.duration_s,

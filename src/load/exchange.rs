@@ -244,6 +244,7 @@ pub(super) fn blank(prepared: &Prepared, slot: u32, scheduled: u64, sent: u64) -
         index: prepared.index,
         slot,
         scheduled,
+        due: None,
         sent,
         connect: None,
         headers: None,

@@ -45,6 +45,8 @@ pub(super) async fn watch_loop(into: &mut Vec<f64>) {
 #[derive(Debug, Default)]
 pub(super) struct ThreadHealth {
     pub(super) lateness_ms: Vec<f64>,
+    /// How late it sent each request by its own fault, where that is not the time since the request's schedule.
+    pub(super) lags_ms: Option<Vec<f64>>,
     pub(super) cpu_seconds: f64,
     pub(super) wait_seconds: f64,
 }
@@ -61,7 +63,9 @@ pub(super) fn health(
         let late = record.sent.saturating_sub(record.scheduled).saturating_sub(record.connect.unwrap_or(0));
         late as f64 / 1e6
     };
-    let mut lags: Vec<f64> = records.iter().map(lag).collect();
+    let own: Option<Vec<f64>> =
+        threads.iter().map(|thread| thread.lags_ms.clone()).collect::<Option<Vec<_>>>().map(|all| all.concat());
+    let mut lags = own.unwrap_or_else(|| records.iter().map(lag).collect());
     lags.sort_by(f64::total_cmp);
     let mut lateness: Vec<f64> = threads.iter().flat_map(|thread| thread.lateness_ms.iter().copied()).collect();
     lateness.sort_by(f64::total_cmp);

@@ -6,15 +6,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrivals::Arrivals;
 use super::worker::Share;
 use crate::base::Timestamp;
-use crate::measure::{GeneratorHealth, RequestRecord};
+use crate::measure::{FailureClass, GeneratorHealth, Outcome, PrecisionRule, RequestRecord};
 
-/// A closed loop at one concurrency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One level: a closed loop at one concurrency, or an open loop at one rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LevelSpec {
-    /// Requests under way at any moment.
+    /// Requests under way at any moment; in an open loop the most of them, [`LevelSpec::UNLIMITED`] without a cap.
     pub concurrency: u32,
+    /// What decides when a request is sent.
+    #[serde(default)]
+    pub pacing: Pacing,
+    /// The level ends as soon as this is known so well, if it is asked.
+    #[serde(default)]
+    pub precision: Option<PrecisionRule>,
     /// Measured requests after which none is started any more.
     pub requests: u64,
     /// Time since the first measured request after which none is started any more.
@@ -39,11 +46,16 @@ pub struct LevelSpec {
 }
 
 impl LevelSpec {
+    /// No cap on the requests of an open loop.
+    pub const UNLIMITED: u32 = u32::MAX;
+
     /// A level with the limits of the design: 600 s a request, 60 s of silence.
     pub fn new(concurrency: u32, requests: u64, duration: Duration) -> Self {
         let timeout = Duration::from_secs(600);
         Self {
             concurrency,
+            pacing: Pacing::Closed,
+            precision: None,
             requests,
             duration,
             grace: timeout,
@@ -65,6 +77,22 @@ impl LevelSpec {
     }
 }
 
+/// What decides when a request is sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pacing {
+    /// The end of an earlier one.
+    #[default]
+    Closed,
+    /// Its time of arrival, whatever the server does.
+    Open {
+        /// Mean rate of arrivals, per second.
+        rate: f64,
+        /// How they are spread.
+        arrivals: Arrivals,
+    },
+}
+
 /// Why a level took no more requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,6 +101,8 @@ pub enum EndedBy {
     Count,
     /// The time was over.
     Time,
+    /// What was to be known is known well enough.
+    Precision,
     /// Too many failures.
     Failures,
     /// The caller cancelled it.
@@ -119,7 +149,7 @@ impl Totals {
             self.ok += 1;
             self.prompt_tokens += u64::from(record.prompt_tokens.unwrap_or(0));
             self.output_tokens += u64::from(record.output_tokens.unwrap_or(0));
-        } else {
+        } else if !matches!(record.outcome, Outcome::Failed { class: FailureClass::Unsent, .. }) {
             self.other += 1;
         }
     }
@@ -161,7 +191,7 @@ impl LiveProgress {
         }
         self.tokens.fetch_add(u64::from(record.output_tokens.unwrap_or(0)), Ordering::Relaxed);
         if let Some(first) = record.first_text {
-            self.ttft_sum_us.fetch_add(first.saturating_sub(record.sent) / 1000, Ordering::Relaxed);
+            self.ttft_sum_us.fetch_add(first.saturating_sub(record.begun()) / 1000, Ordering::Relaxed);
             self.ttft_count.fetch_add(1, Ordering::Relaxed);
         }
     }

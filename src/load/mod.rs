@@ -11,12 +11,16 @@
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
 //! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
 //! | `worker` | all of this as orders, done here or by this program in a pod |
-//! | `level`, `closed`, `slots`, `exchange`, `flag`, `spill`, `health` | one level: its life, its slots, one request |
 //! | `exposition`, `series` | the server's own view while a level runs |
+//! | `level`, `stage`, `shape` | one level: what it is, its threads and its end, one call for every shape |
+//! | `closed`, `slots` | the closed loop |
+//! | `arrivals`, `open`, `pace` | the open loop: when, by whom, and the thread that keeps the time |
+//! | `exchange`, `flag`, `spill`, `health` | one request, and what is kept of it |
 //! | `ceiling`, `loopback` | how much the generator itself can read on this machine |
 //!
-//! A further shape of load is a further file beside `closed` that schedules the same `exchange`.
+//! A further shape of load is a further file beside `closed` and `open` that schedules the same `exchange`.
 
+mod arrivals;
 mod calibrate;
 mod ceiling;
 mod chunk;
@@ -34,6 +38,8 @@ mod lengths;
 mod level;
 mod loopback;
 mod metrics;
+mod open;
+mod pace;
 mod probe;
 mod prompt;
 mod queue;
@@ -41,13 +47,16 @@ mod reading;
 mod request;
 mod ruler;
 mod series;
+mod shape;
 mod slots;
 mod spill;
 mod sse;
+mod stage;
 mod stamped;
 mod words;
 mod worker;
 
+pub use arrivals::{Arrivals, Schedule};
 pub use calibrate::{calibrate, template_overhead};
 pub use ceiling::{ceiling, ceiling_of};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
@@ -57,7 +66,7 @@ pub use counted::counter_checks;
 pub use endpoint::{Endpoint, EndpointSpec};
 pub use error::{Fault, FaultKind, LoadError};
 pub use lengths::Lengths;
-pub use level::{EndedBy, LevelRun, LevelSpec, LiveProgress, Totals};
+pub use level::{EndedBy, LevelRun, LevelSpec, LiveProgress, Pacing, Totals};
 pub use metrics::{CounterSnapshot, scrape};
 pub use probe::{Canary, canary, check_model, models};
 pub use prompt::{Asker, Prompts};
@@ -65,16 +74,12 @@ pub use reading::{BodyEnd, MAX_EVENT_BYTES, Reading};
 pub use request::{Api, Capabilities, Prepared, RequestShape};
 pub use ruler::{Calibration, LocalTokenizer, Measured, Ruler};
 pub use series::{SeriesLog, SeriesSource, parse_series, watch_series};
+pub use shape::run_level;
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
     Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
-<<<<<<< HEAD
     Measured as MeasuredLevel, MetricsPage, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status,
     TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
-=======
-    Measured as MeasuredLevel, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status, TokenizerFile,
-    TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
->>>>>>> rules
 };
 
 #[cfg(test)]

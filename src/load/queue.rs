@@ -8,9 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::prompt::Prompts;
 use super::request::Prepared;
-use super::worker::Share;
 
 /// Bodies that are held.
 const MAX_BYTES: usize = 32 << 20;
@@ -42,12 +40,11 @@ impl Queue {
         Self { wave, ..Self::default() }
     }
 
-    /// Makes `count` requests, those of its share, waiting for room; returns early once closed. To be run on a thread of its own.
-    pub(super) fn make(self: &Arc<Self>, prompts: &Prompts, count: u64, share: Share) {
+    /// Takes in requests as they are made, waiting for room; returns early once closed. To be run on a thread of its own.
+    pub(super) fn make(self: &Arc<Self>, requests: impl Iterator<Item = Prepared>) {
         // Also when making panics: nobody may wait for ever.
         let _end = EndOnDrop(self);
-        for index in 0..count {
-            let prepared = prompts.measured(share.place(index));
+        for prepared in requests {
             let mut state = self.state();
             while self.is_full(&state) && !state.closed {
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::measure::Message;
+
 /// The endpoint that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -94,14 +96,37 @@ pub struct Prepared {
     pub isl: Option<u32>,
 }
 
+/// What a request says.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Said<'a> {
+    /// One text.
+    Prompt(&'a str),
+    /// A conversation.
+    Messages(&'a [Message]),
+}
+
+/// A conversation as one text: its messages, an empty line apart.
+pub(super) fn plain(messages: &[Message]) -> String {
+    messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n")
+}
+
 impl RequestShape {
     /// The body of a streaming request for exactly `osl` tokens, as far as the server can be made to give them.
     pub fn body(&self, capabilities: &Capabilities, prompt: &str, osl: u32) -> Map<String, Value> {
+        self.body_of(capabilities, Said::Prompt(prompt), osl)
+    }
+
+    /// The same for what is said in any form.
+    pub(super) fn body_of(&self, capabilities: &Capabilities, said: Said<'_>, osl: u32) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("model".to_owned(), json!(self.model));
-        match self.api {
-            Api::Chat => body.insert("messages".to_owned(), json!([{"role": "user", "content": prompt}])),
-            Api::Completions => body.insert("prompt".to_owned(), json!(prompt)),
+        match (self.api, said) {
+            (Api::Chat, Said::Prompt(prompt)) => {
+                body.insert("messages".to_owned(), json!([{"role": "user", "content": prompt}]))
+            }
+            (Api::Chat, Said::Messages(messages)) => body.insert("messages".to_owned(), json!(messages)),
+            (Api::Completions, Said::Prompt(prompt)) => body.insert("prompt".to_owned(), json!(prompt)),
+            (Api::Completions, Said::Messages(messages)) => body.insert("prompt".to_owned(), json!(plain(messages))),
         };
         body.insert("stream".to_owned(), json!(true));
         let limit = if capabilities.max_tokens { "max_tokens" } else { "max_completion_tokens" };

@@ -128,6 +128,14 @@ impl Ruler {
         }
     }
 
+    /// Tokens of a text, if a local tokenizer can tell.
+    pub fn count(&self, text: &str) -> Option<u32> {
+        match self {
+            Self::Tokenizer { tokenizer, .. } => u32::try_from(tokenizer.count(text)).ok(),
+            Self::Calibrated(_) | Self::Words => None,
+        }
+    }
+
     /// A text of `tokens` tokens: its first words from `first`, all others from `rest`.
     pub fn text(&self, tokens: u32, first: &mut ChaCha8Rng, rest: &mut ChaCha8Rng) -> Measured {
         match self {

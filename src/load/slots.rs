@@ -1,4 +1,4 @@
-//! The slots of a closed loop: each has a connection of its own and sends its next request when the last has ended.
+//! What the threads of a level share; and the slots of a closed loop: each has a connection of its own and sends its next request when the last has ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<LiveProgress>,
     pub(super) spill: Option<mpsc::Sender<Kept>>,
+    /// Takes the value of a finished request, where the level ends by precision.
+    pub(super) values: Option<mpsc::UnboundedSender<f64>>,
     /// Time zero of all stamps.
     pub(super) origin: Instant,
     /// Nothing is sent before it, where several generators begin together.
@@ -77,6 +79,38 @@ impl Shared {
         self.queue.close();
     }
 
+    /// Takes in a measured request that has ended: what is watched, judged and kept of it once, and never per token.
+    pub(super) async fn took(&self, record: &RequestRecord, body: bytes::Bytes, raw: RawBody) {
+        self.judge(record, true);
+        self.progress.add(record);
+        if let (Some(values), Some(rule)) = (&self.values, &self.spec.precision)
+            && let Some(value) = rule.value(record)
+        {
+            // Whoever looks is gone only when the level is over.
+            let _ = values.send(value);
+        }
+        if let Some(spill) = &self.spill {
+            let (index, sent, id) = (record.index, record.sent, record.id.clone());
+            if spill.send(Kept { index, sent, id, request: body, raw }).await.is_err() {
+                self.close(EndedBy::Storage);
+                self.abort.raise();
+            }
+        }
+    }
+
+    /// The way of a request.
+    pub(super) fn route(&self) -> Route<'_> {
+        Route {
+            endpoint: &self.endpoint,
+            uri: &self.uri,
+            timeout: self.spec.timeout,
+            idle_timeout: self.spec.idle_timeout,
+            abort: &self.abort,
+            overhead: self.prompts.ruler.overhead(),
+            keep_raw: self.spill.is_some(),
+        }
+    }
+
     fn fail(&self, why: String) {
         // As above: the first one is the reason.
         let _ = self.failed.set(why);
@@ -85,7 +119,7 @@ impl Shared {
     }
 
     /// Applies the rules by which failures end a level.
-    fn judge(&self, record: &RequestRecord, measured: bool) {
+    pub(super) fn judge(&self, record: &RequestRecord, measured: bool) {
         let Outcome::Failed { class, detail } = &record.outcome else {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
             if measured {
@@ -93,7 +127,7 @@ impl Shared {
             }
             return;
         };
-        if *class == FailureClass::Cancelled {
+        if class.is_ours() {
             return;
         }
         let in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
@@ -159,6 +193,7 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
     }
     report.health = ThreadHealth {
         lateness_ms: lateness,
+        lags_ms: None,
         cpu_seconds: thread_cpu_seconds() - cpu,
         wait_seconds: thread_wait_seconds() - waited,
     };
@@ -203,16 +238,8 @@ impl Slot {
             };
             shared.started.notify_one();
             let (record, raw, wait) = self.send(&shared, &prepared, free).await;
-            shared.judge(&record, true);
-            shared.progress.add(&record);
+            shared.took(&record, prepared.body, raw).await;
             free = record.end.max(record.sent);
-            if let Some(spill) = &shared.spill {
-                let (index, sent, id) = (record.index, record.sent, record.id.clone());
-                if spill.send(Kept { index, sent, id, request: prepared.body, raw }).await.is_err() {
-                    shared.close(EndedBy::Storage);
-                    shared.abort.raise();
-                }
-            }
             self.report.totals.add(&record);
             self.report.records.push(record);
             free = self.pause(&shared, wait, free).await;
@@ -260,15 +287,7 @@ impl Slot {
             }
         }
         let mut connection = connection.expect("it was opened just now");
-        let route = Route {
-            endpoint: &shared.endpoint,
-            uri: &shared.uri,
-            timeout: shared.spec.timeout,
-            idle_timeout: shared.spec.idle_timeout,
-            abort: &shared.abort,
-            overhead: shared.prompts.ruler.overhead(),
-            keep_raw: shared.spill.is_some(),
-        };
+        let route = shared.route();
         let Exchanged { mut record, reusable, retry_after, raw } =
             exchange(&mut connection, &route, prepared, self.slot, free).await;
         record.connect = connect;

@@ -107,8 +107,8 @@ pub const METRICS: &[Metric] = &[
         title: "Time to first token",
         unit: "ms",
         better: Better::Lower,
-        definition: "first chunk with text (content or reasoning) - send",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_text?))),
+        definition: "first chunk with text (content or reasoning) - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.first_text?))),
     },
     Metric {
         id: "time-to-second-token",
@@ -125,8 +125,8 @@ pub const METRICS: &[Metric] = &[
         title: "Time to first output token",
         unit: "ms",
         better: Better::Lower,
-        definition: "first chunk with content that is not reasoning - send",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_output?))),
+        definition: "first chunk with content that is not reasoning - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.first_output?))),
     },
     Metric {
         id: "inter-token-latency",
@@ -152,8 +152,35 @@ pub const METRICS: &[Metric] = &[
         title: "Request latency",
         unit: "ms",
         better: Better::Lower,
-        definition: "last chunk with text - send",
+        definition: "last chunk with text - send; in an open loop - scheduled arrival",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.last_text?))),
+    },
+    Metric {
+        id: "time-to-first-token-from-send",
+        short: "ttft_sent",
+        title: "Time to first token, from sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "first chunk with text (content or reasoning) - send, in every shape of load",
+        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_text?))),
+    },
+    Metric {
+        id: "request-latency-from-send",
+        short: "latency_sent",
+        title: "Request latency, from sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "last chunk with text - send, in every shape of load",
         formula: Formula::PerRequest(|record| Some(ms(record.sent, record.last_text?))),
+    },
+    Metric {
+        id: "send-delay",
+        short: "send_delay",
+        title: "Delay of sending",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "send - scheduled arrival in an open loop, 0 in a closed one",
+        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.sent))),
     },
     Metric {
         id: "normalised-latency",
@@ -165,7 +192,7 @@ pub const METRICS: &[Metric] = &[
                      (latency - TTFT) / (N - 1) as in vLLM's bench, AIPerf and MLPerf, is the inter-token latency",
         formula: Formula::PerRequest(|record| {
             let tokens = record.output_tokens.filter(|tokens| *tokens > 0)?;
-            Some(ms(record.sent, record.last_text?) / f64::from(tokens))
+            Some(ms(record.begun(), record.last_text?) / f64::from(tokens))
         }),
     },
     Metric {
@@ -273,6 +300,15 @@ pub const METRICS: &[Metric] = &[
         better: Better::Higher,
         definition: "100 x requests that keep every objective / (successful + failed)",
         formula: Formula::PerPoint(|point| Some(100.0 * goodput(&point.records, &point.objectives)?.share)),
+    },
+    Metric {
+        id: "cached-prompt-share",
+        short: "cached",
+        title: "Prompt tokens from the server's cache",
+        unit: "%",
+        better: Better::Neutral,
+        definition: "100 x cached tokens / prompt tokens, of requests whose usage tells both",
+        formula: Formula::PerPoint(|point| Some(100.0 * super::summary::cached_share(&point.records)?)),
     },
     Metric {
         id: "error-share",

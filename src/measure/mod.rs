@@ -3,11 +3,14 @@
 //! Pure and synchronous. Whatever is printed anywhere was computed here, by one formula under one name.
 
 mod compare;
+mod content;
 mod metric;
 mod objective;
 mod paired;
 mod pareto;
 mod point;
+mod precision;
+mod rate;
 mod record;
 mod same_work;
 #[cfg(test)]
@@ -23,12 +26,18 @@ mod validity;
 mod window;
 
 pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
+pub use content::{
+    Content, ContentLengths, Dataset, DatasetRequest, Message, MixPart, PrefixScope, SharedPrefix, Source, TRACE_BLOCK,
+    TraceRequest,
+};
 pub use metric::{Better, Formula, METRICS, Metric, metric};
 pub(crate) use objective::request_bounds;
 pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, judge_bound};
 pub use paired::{Paired, holm, paired};
 pub use pareto::frontier;
-pub use point::{Counts, FailureCount, GeneratorHealth, Level, PointData, PointMeta};
+pub use point::{Counts, FailureCount, GeneratorHealth, Level, LevelKind, PointData, PointMeta};
+pub use precision::{BATCHES, Precision, PrecisionRule, batch_means};
+pub use rate::Rate;
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;
@@ -40,4 +49,4 @@ pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use steady::{COV_LIMIT, DRIFT_LIMIT, STEADY_METRICS, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
 pub use summary::{Asked, CounterCheck, PointSummary};
-pub use validity::{Breach, ValidityRules, judge};
+pub use validity::{Breach, NOT_SUSTAINED, ValidityRules, judge};

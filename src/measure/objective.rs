@@ -126,7 +126,7 @@ pub fn best_level<'a>(points: impl IntoIterator<Item = &'a PointSummary>, bounds
 pub struct Goodput {
     /// Those that did.
     pub good: u64,
-    /// Their share of all that were not given up by us, failures included, 0 to 1.
+    /// Their share of all that were not given up by us, failures and arrivals never sent included, 0 to 1.
     pub share: f64,
 }
 
@@ -136,7 +136,10 @@ pub struct Goodput {
 /// request that lacks a metric, such as the ITL of one token, keeps its bound.
 pub fn goodput(records: &[RequestRecord], bounds: &[Bound]) -> Option<Goodput> {
     let limits = request_bounds(bounds);
-    let judged = records.iter().filter(|record| !super::summary::is_cancelled(record)).count();
+    // An arrival that was never sent was not served: it counts as bad.
+    let was_asked =
+        |record: &&RequestRecord| !super::summary::is_cancelled(record) || super::summary::is_unsent(record);
+    let judged = records.iter().filter(was_asked).count();
     if limits.is_empty() || judged == 0 {
         return None;
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::objective::Bound;
+use super::rate::Rate;
 use super::record::{FailureClass, RequestRecord};
 use crate::base::{Name, Timestamp};
 
@@ -15,6 +16,8 @@ use crate::base::{Name, Timestamp};
 pub enum Level {
     /// Closed loop: so many requests under way at any moment.
     Concurrency(u32),
+    /// Open loop: so many arrivals per second, whatever the server does.
+    Rate(Rate),
 }
 
 impl Level {
@@ -22,15 +25,44 @@ impl Level {
     pub fn value(self) -> f64 {
         match self {
             Self::Concurrency(users) => f64::from(users),
+            Self::Rate(rate) => rate.per_second(),
         }
     }
 }
 
-/// `c64`: the name of the level's folder and the end of its address.
+/// What the levels of a set are, for axes and titles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LevelKind {
+    /// Requests under way.
+    Concurrency,
+    /// Arrivals per second.
+    Rate,
+}
+
+impl Level {
+    /// What it is.
+    pub fn kind(self) -> LevelKind {
+        match self {
+            Self::Concurrency(_) => LevelKind::Concurrency,
+            Self::Rate(_) => LevelKind::Rate,
+        }
+    }
+
+    /// `concurrency 8` or `8 requests/s`, for titles.
+    pub fn words(self) -> String {
+        match self {
+            Self::Concurrency(users) => format!("concurrency {users}"),
+            Self::Rate(rate) => format!("{rate} requests/s"),
+        }
+    }
+}
+
+/// `c64` or `r0.5`: the name of the level's folder and the end of its address.
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Concurrency(users) => write!(f, "c{users}"),
+            Self::Rate(rate) => write!(f, "r{rate}"),
         }
     }
 }
@@ -138,7 +170,7 @@ pub struct PointData {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// All that were sent.
+    /// All that were scheduled.
     pub sent: u64,
     /// Those that did what was asked.
     pub ok: u64,
@@ -146,6 +178,9 @@ pub struct Counts {
     pub failed: u64,
     /// Those that were given up by us; in no rate and no error share.
     pub cancelled: u64,
+    /// Arrivals of an open loop that were never sent, because the level ended before their turn came.
+    #[serde(default)]
+    pub unsent: u64,
 }
 
 /// Failures of one class.

@@ -19,6 +19,10 @@ pub struct RequestRecord {
     pub slot: u32,
     /// When an open loop wanted it sent; in a closed loop when its slot became free.
     pub scheduled: u64,
+    /// The same as `scheduled` in an open loop, absent in a closed one: what latencies count from is then the moment of
+    /// arrival, not of sending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<u64>,
     /// Just before the first byte of the request was written.
     pub sent: u64,
     /// Time spent opening its connection, when that happened for this request (outside of every latency).
@@ -71,6 +75,11 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// The moment from which latencies count: its arrival in an open loop, its sending in a closed one.
+    pub fn begun(&self) -> u64 {
+        self.due.unwrap_or(self.sent)
+    }
+
     /// Whether the request did what was asked.
     pub fn is_ok(&self) -> bool {
         self.outcome == Outcome::Ok
@@ -138,9 +147,16 @@ pub enum FailureClass {
     TooLarge,
     /// Given up by us: the level ended or the run was interrupted.
     Cancelled,
+    /// An arrival of an open loop that was never sent: the level ended before its turn came.
+    Unsent,
 }
 
 impl FailureClass {
+    /// Whether it was given up, or never begun, by us: it says nothing about the server's answer.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Unsent)
+    }
+
     /// The name in files and tables.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,6 +174,7 @@ impl FailureClass {
             Self::NoTokens => "no-tokens",
             Self::TooLarge => "too-large",
             Self::Cancelled => "cancelled",
+            Self::Unsent => "unsent",
         }
     }
 }

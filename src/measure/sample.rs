@@ -116,6 +116,7 @@ fn record(shape: Shape, index: u64, free: &mut [u64]) -> RequestRecord {
         index,
         slot: slot as u32,
         scheduled: sent,
+        due: None,
         sent,
         connect: None,
         headers: seen(sent + 1_000_000),

@@ -181,8 +181,14 @@ impl PointSummary {
     }
 }
 
+/// Whether it is an arrival that was never sent.
+pub(super) fn is_unsent(record: &RequestRecord) -> bool {
+    matches!(record.outcome, Outcome::Failed { class: FailureClass::Unsent, .. })
+}
+
+/// Whether it was given up, or never begun, by us.
 pub(super) fn is_cancelled(record: &RequestRecord) -> bool {
-    matches!(record.outcome, Outcome::Failed { class: FailureClass::Cancelled, .. })
+    matches!(record.outcome, Outcome::Failed { class, .. } if class.is_ours())
 }
 
 pub(super) fn count(records: &[RequestRecord]) -> Counts {
@@ -190,6 +196,8 @@ pub(super) fn count(records: &[RequestRecord]) -> Counts {
     for record in records {
         if record.is_ok() {
             counts.ok += 1;
+        } else if is_unsent(record) {
+            counts.unsent += 1;
         } else if is_cancelled(record) {
             counts.cancelled += 1;
         } else {
@@ -215,7 +223,7 @@ fn asked(records: &[RequestRecord], value: impl Fn(&RequestRecord) -> Option<u32
     Some(sum / n).filter(|mean| mean.is_finite())
 }
 
-fn cached_share(records: &[RequestRecord]) -> Option<f64> {
+pub(super) fn cached_share(records: &[RequestRecord]) -> Option<f64> {
     let counts = records
         .iter()
         .filter(|record| record.is_ok())
@@ -254,7 +262,7 @@ mod tests {
             assert!(found.number(row.id, "mean").is_some(), "{}", row.id);
             assert_eq!(metric(row.short).map(|row| row.id), Some(row.id));
         }
-        assert_eq!(found.counts, Counts { sent: 400, ok: 396, failed: 4, cancelled: 0 });
+        assert_eq!(found.counts, Counts { sent: 400, ok: 396, failed: 4, cancelled: 0, unsent: 0 });
         assert_eq!(found.asked.osl, Some(20.0));
         assert_eq!(found.cached_share, Some(0.0));
     }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::point::Level;
 use super::record::FailureClass;
 use super::steady::SteadyState;
 use super::summary::PointSummary;
@@ -40,6 +41,8 @@ pub struct ValidityRules {
     pub require_steady: bool,
 }
 
+/// The rule that an open loop breaks whose server does not keep up.
+pub const NOT_SUSTAINED: &str = "not-sustained";
 /// The share of the TTFT's median that the generator's own lateness may have.
 const LAG_SHARE: f64 = 0.01;
 /// How late the timer of an idle event loop rings: its own grain, milliseconds.
@@ -56,6 +59,7 @@ const MOST_OF_CEILING: f64 = 0.8;
 pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
     let mut breaches = Vec::new();
     breaches.extend(outcome(summary, rules));
+    breaches.extend(not_sustained(summary, rules));
     breaches.extend(length(summary, Length::Isl, rules.isl_tolerance));
     breaches.extend(length(summary, Length::Osl, rules.osl_tolerance));
     if rules.counters {
@@ -66,6 +70,27 @@ pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
         breaches.extend(unsteady(summary));
     }
     breaches
+}
+
+/// Arrivals of an open loop that the server did not get to within the grace period: whatever was answered says more about
+/// how long the level lasted than about the server.
+fn not_sustained(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
+    let Level::Rate(rate) = summary.meta.level else { return None };
+    let counts = summary.counts;
+    let left = counts.cancelled + counts.unsent;
+    let share = left as f64 / counts.sent.max(1) as f64;
+    (share > rules.max_error_share).then(|| Breach {
+        rule: NOT_SUSTAINED.to_owned(),
+        reason: format!(
+            "the load was not sustained: of {} arrivals at {rate}/s {left} were not answered when the level had ended \
+             ({} of them never sent): {:.1} %, at most {:.1} % allowed",
+            counts.sent,
+            counts.unsent,
+            100.0 * share,
+            100.0 * rules.max_error_share
+        ),
+        momentary: false,
+    })
 }
 
 /// Nothing succeeded, or too much failed.
@@ -98,7 +123,7 @@ fn outcome(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
 }
 
 fn most_frequent(summary: &PointSummary) -> String {
-    let frequent = summary.failures.iter().find(|failure| failure.class != FailureClass::Cancelled);
+    let frequent = summary.failures.iter().find(|failure| !failure.class.is_ours());
     frequent.map(|failure| format!("; most often {}", failure.class)).unwrap_or_default()
 }
 
@@ -125,7 +150,7 @@ fn is_cut(class: FailureClass) -> Option<bool> {
         | FailureClass::Malformed
         | FailureClass::NoTokens
         | FailureClass::TooLarge => Some(false),
-        FailureClass::Cancelled => None,
+        FailureClass::Cancelled | FailureClass::Unsent => None,
     }
 }
 
@@ -285,6 +310,19 @@ mod tests {
         let mut data = point(Shape { osl: 100, ..Shape::default() });
         data.records.iter_mut().for_each(|record| record.output_tokens = Some(98));
         assert_eq!(judge(&PointSummary::of(&data), &RULES), []);
+    }
+
+    #[test]
+    fn an_open_loop_that_leaves_arrivals_unanswered_was_not_sustained() {
+        let mut overloaded = summary(Shape::default());
+        overloaded.meta.level = Level::Rate(crate::measure::Rate::new(8.0).unwrap());
+        assert_eq!(rules_broken(&overloaded), []);
+        overloaded.counts = crate::measure::Counts { sent: 500, ok: 400, failed: 0, cancelled: 40, unsent: 60 };
+        assert_eq!(rules_broken(&overloaded), [("not-sustained".to_owned(), false)]);
+        assert!(judge(&overloaded, &RULES)[0].reason.contains("of 500 arrivals at 8/s 100 were not answered"));
+        // In a closed loop a level that ends gives up whoever is under way: no more than its users.
+        overloaded.meta.level = Level::Concurrency(8);
+        assert_eq!(rules_broken(&overloaded), []);
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub(super) fn busy_window(records: &[RequestRecord]) -> Option<Window> {
         let first = first_sends.entry(record.slot).or_insert(record.sent);
         *first = record.sent.min(*first);
     }
-    let from = first_sends.into_values().max()?;
+    // Arrivals of an open loop wait for nobody: its window begins with the first of them.
+    let open = counted().any(|record| record.due.is_some());
+    let from = if open { first_sends.into_values().min()? } else { first_sends.into_values().max()? };
     let given_up = records.iter().filter(|record| is_cancelled(record)).map(|record| record.sent).min();
     let to = counted().map(|record| record.sent).max()?;
     let to = given_up.map_or(to, |given_up| to.min(given_up));

@@ -8,11 +8,13 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::content;
 use super::model::{
     Comparison, Custom, Engine, Exports, Hook, Hooks, LoadSource, Model, Policy, Request, ServerMetrics, Validity,
     Values, Workload,
 };
-use crate::base::{Name, Span, parse_duration};
+use super::shapes;
+use crate::base::{Name, Problems, Span, parse_duration};
 
 /// Reads typed values out of a checked table.
 #[derive(Clone, Copy)]
@@ -39,24 +41,24 @@ impl<'a> Fields<'a> {
         Name::new(self.0.get(key)?.as_str()?).ok()
     }
 
-    fn whole<T: TryFrom<u64>>(self, key: &str) -> Option<T> {
+    pub(super) fn whole<T: TryFrom<u64>>(self, key: &str) -> Option<T> {
         T::try_from(self.0.get(key)?.as_u64()?).ok()
     }
 
-    fn flag(self, key: &str) -> Option<bool> {
+    pub(super) fn flag(self, key: &str) -> Option<bool> {
         self.0.get(key)?.as_bool()
     }
 
-    fn duration(self, key: &str) -> Option<Duration> {
+    pub(super) fn duration(self, key: &str) -> Option<Duration> {
         parse_duration(self.0.get(key)?.as_str()?).ok()
     }
 
     /// One of the words of a `Choice`, as the enum that has the same words.
-    fn choice<T: DeserializeOwned>(self, key: &str) -> Option<T> {
+    pub(super) fn choice<T: DeserializeOwned>(self, key: &str) -> Option<T> {
         serde_json::from_value(self.0.get(key)?.clone()).ok()
     }
 
-    fn table(self, key: &str) -> Option<Fields<'a>> {
+    pub(super) fn table(self, key: &str) -> Option<Fields<'a>> {
         self.0.get(key)?.as_object().map(Fields)
     }
 }
@@ -65,15 +67,22 @@ pub(super) fn model(fields: Fields<'_>, span: Option<Span>) -> Option<Model> {
     Some(Model { id: fields.text("id")?, tokenizer: fields.path("tokenizer"), span })
 }
 
-pub(super) fn workload(name: Name, values: &Values, span: Option<Span>) -> Option<Workload> {
+pub(super) fn workload(name: Name, values: &Values, span: Option<Span>, problems: &mut Problems) -> Option<Workload> {
     let fields = Fields(&values.json);
+    let content = content::build(values, problems)?;
+    let (isl, isl_std, osl, osl_std) = match content.lengths() {
+        Some(all) => (all.isl.round().max(1.0) as u32, all.isl_std, all.osl.round().max(1.0) as u32, all.osl_std),
+        None => (fields.whole("isl")?, fields.number("isl-std")?, fields.whole("osl")?, fields.number("osl-std")?),
+    };
     Some(Workload {
         name,
-        isl: fields.whole("isl")?,
-        isl_std: fields.number("isl-std")?,
-        osl: fields.whole("osl")?,
-        osl_std: fields.number("osl-std")?,
-        concurrency: levels(fields.0.get("concurrency")?)?,
+        isl,
+        isl_std,
+        osl,
+        osl_std,
+        content,
+        concurrency: fields.0.get("concurrency").map_or(Some(Vec::new()), levels)?,
+        shape: shapes::build(values, problems)?,
         requests: fields.whole("requests"),
         duration: fields.duration("duration")?,
         warm_up_requests: fields.whole("warm-up-requests")?,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::build::{self, Fields};
 use super::catalog::Catalog;
+use super::content;
 use super::document::{Entry, Table, Tree};
 use super::fit::{Setting, fit_table, near, shown};
 use super::keys::{SCHEMA, TOP, WORKLOAD};
@@ -19,6 +20,7 @@ use super::rules;
 use super::sections::{absorb, check_names, objectives, plots, table_of};
 use super::serving::{self, Served};
 use super::shape::Key;
+use super::shapes;
 use crate::base::{Diagnostic, Name, Problems, SourceId, SourceMap, Span, slug};
 
 /// Sections that have code of their own here.
@@ -292,10 +294,12 @@ fn checked_workloads(
     for (name, raw) in raw {
         let title = if name == "default" { "[workload]".to_owned() } else { format!("[workloads.{name}]") };
         let Some(table) = table_of(&title, raw, problems) else { continue };
-        let fitted = fit_table(table, &raw.key, &title, &keys, &|_| None, setting, problems);
+        let mut fitted = fit_table(table, &raw.key, &title, &keys, &|_| None, setting, problems);
+        content::settle(&mut fitted, &title, &raw.key, setting.partial, problems);
         rules::check_lengths(&fitted, problems);
+        shapes::settle(&mut fitted, problems);
         if let Ok(id) = Name::new(name)
-            && let Some(workload) = build::workload(id.clone(), &fitted, Some(raw.key.clone()))
+            && let Some(workload) = build::workload(id.clone(), &fitted, Some(raw.key.clone()), problems)
         {
             rules::check_workload(&workload, &fitted, problems);
             checked.insert(id, workload);

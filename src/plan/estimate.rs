@@ -45,18 +45,20 @@ fn latency_s(workload: &Workload) -> f64 {
     FIRST_TOKEN_S + FURTHER_TOKEN_S * f64::from(workload.osl.saturating_sub(1))
 }
 
-/// One level: its own wave, then its requests in waves, at most its duration for these.
+/// One level: its own wave, then its requests in waves or as they arrive, at most its duration for these.
 pub(super) fn point(workload: &Workload, level: Level) -> Duration {
-    let Level::Concurrency(users) = level;
     let latency = latency_s(workload);
-    let waves = (workload.requests_at(users) as f64 / f64::from(users.max(1))).ceil();
-    let measured = (waves * latency).min(workload.duration.as_secs_f64());
+    let requests = workload.requests_at(level) as f64;
+    let needed = match level {
+        Level::Concurrency(users) => (requests / f64::from(users.max(1))).ceil() * latency,
+        Level::Rate(rate) => requests / rate.per_second() + latency,
+    };
+    let measured = needed.min(workload.duration.as_secs_f64());
     Duration::try_from_secs_f64(latency + measured).unwrap_or(workload.duration)
 }
 
 /// Warm-up: its requests at the largest concurrency.
 pub(super) fn warm_up(workload: &Workload) -> Duration {
-    let users = workload.concurrency.iter().copied().max().unwrap_or(1).max(1);
-    let waves = (workload.warm_up_requests as f64 / f64::from(users)).ceil();
+    let waves = (workload.warm_up_requests as f64 / f64::from(workload.warm_up_concurrency())).ceil();
     Duration::try_from_secs_f64(waves * latency_s(workload)).unwrap_or(Duration::MAX)
 }

@@ -8,19 +8,23 @@
 //! A block exists for a deployment as long as some workload has so many repeats. Addresses and keys come from names
 //! alone, never from a place in the file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::catalog::{Catalog, NeedRule, Reach, Scope, StepRow};
 use super::estimate;
 use super::fingerprint::{Subject, fingerprint};
 use super::model::{Deployment, Plan, Workload};
 use super::rules::gpus_of;
+use super::search::LoadOutcome;
 use super::steps::{Address, Need, StepSpec};
-use crate::base::{Span, digest_json, format_duration};
+use crate::base::{Name, Span, digest_json, format_duration};
 use crate::measure::Level;
 
 /// The kind whose summary is the target's own description of what it starts.
 const DEPLOY: &str = "deploy";
+
+/// What was found at points of searches: deployment, workload, block and level, and whether the objectives were kept.
+pub type Outcomes = BTreeMap<(Name, Name, u32, Level), LoadOutcome>;
 
 /// A step before its needs are known.
 struct Draft<'a> {
@@ -34,8 +38,13 @@ struct Draft<'a> {
 
 /// All steps of a plan, in the order of the run.
 pub fn expand(plan: &Plan, catalog: &Catalog) -> Vec<StepSpec> {
+    expand_searched(plan, catalog, &Outcomes::new())
+}
+
+/// All steps of a plan of which these points have been measured: its searches have got so far.
+pub fn expand_searched(plan: &Plan, catalog: &Catalog, outcomes: &Outcomes) -> Vec<StepSpec> {
     let plots = plots_of(plan, catalog);
-    let drafts = drafts(plan, catalog, &plots);
+    let drafts = drafts(plan, catalog, &plots, outcomes);
     let addresses: Vec<Address> = drafts.iter().map(Draft::address).collect();
     let mut by_kind: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, draft) in drafts.iter().enumerate() {
@@ -67,7 +76,10 @@ fn plots_of(plan: &Plan, catalog: &Catalog) -> Vec<String> {
     built_in.into_iter().chain(plan.plots.custom.keys().map(|name| name.as_str().to_owned())).collect()
 }
 
-fn drafts<'a>(plan: &'a Plan, catalog: &Catalog, plots: &'a [String]) -> Vec<Draft<'a>> {
+fn drafts<'a>(plan: &'a Plan, catalog: &Catalog, plots: &'a [String], outcomes: &Outcomes) -> Vec<Draft<'a>> {
+    let levels_of = |deployment: &Deployment, workload: &Workload, block| {
+        searched_levels((plan, catalog), deployment, workload, block, outcomes)
+    };
     let rows = || catalog.steps.iter();
     let mut drafts = Vec::new();
     for row in rows().filter(|row| row.scope == Scope::Deployment) {
@@ -93,7 +105,8 @@ fn drafts<'a>(plan: &'a Plan, catalog: &Catalog, plots: &'a [String]) -> Vec<Dra
                     continue;
                 }
                 for workload in plan.workloads.values().filter(|workload| workload.repeats >= block) {
-                    workload_steps(group, deployment, workload, block, &mut drafts);
+                    let levels = levels_of(deployment, workload, block);
+                    workload_steps(group, (deployment, workload), &levels, block, &mut drafts);
                 }
             }
         }
@@ -108,8 +121,8 @@ fn drafts<'a>(plan: &'a Plan, catalog: &Catalog, plots: &'a [String]) -> Vec<Dra
 /// One workload's steps in one block: rows of points that follow each other are gone through level by level.
 fn workload_steps<'a>(
     rows: &[&'static StepRow],
-    deployment: &'a Deployment,
-    workload: &'a Workload,
+    (deployment, workload): (&'a Deployment, &'a Workload),
+    levels: &[Level],
     block: u32,
     drafts: &mut Vec<Draft<'a>>,
 ) {
@@ -119,11 +132,34 @@ fn workload_steps<'a>(
             drafts.extend(group.iter().map(|row| draft(row)));
             continue;
         }
-        for users in &workload.concurrency {
-            let level = Some(Level::Concurrency(*users));
-            drafts.extend(group.iter().map(|row| Draft { level, ..draft(row) }));
+        for level in levels {
+            drafts.extend(group.iter().map(|row| Draft { level: Some(*level), ..draft(row) }));
         }
     }
+}
+
+/// The levels of a workload: those that the plan lists, or those on the way of its search and whatever else of it was
+/// measured.
+fn searched_levels(
+    (plan, catalog): (&Plan, &Catalog),
+    deployment: &Deployment,
+    workload: &Workload,
+    block: u32,
+    outcomes: &Outcomes,
+) -> Vec<Level> {
+    let Some(search) = &workload.shape.search else {
+        return workload.levels(gpus_of(plan, deployment, catalog));
+    };
+    let key = |level| (deployment.name.clone(), workload.name.clone(), block, level);
+    let mut levels = search.walk(|level| outcomes.get(&key(level)).copied()).path;
+    let measured =
+        outcomes.keys().filter(|(of, under, at, _)| *of == deployment.name && *under == workload.name && *at == block);
+    for (_, _, _, level) in measured {
+        if !levels.contains(level) {
+            levels.push(*level);
+        }
+    }
+    levels
 }
 
 /// Places of the steps that a rule names for the step at `at`.
@@ -217,10 +253,10 @@ impl<'a> Draft<'a> {
     /// What it will do, with the figures that decide it.
     fn summary(&self, plan: &Plan, catalog: &Catalog) -> String {
         match (self.deployment, self.workload, self.level, self.plot) {
-            (_, Some(workload), Some(Level::Concurrency(users)), _) => format!(
-                "{users} concurrent {}, {} requests or {}, {}",
-                if users == 1 { "request" } else { "requests" },
-                workload.requests_at(users),
+            (_, Some(workload), Some(level), _) => format!(
+                "{}, {} requests or {}, {}",
+                workload.describe(level),
+                workload.requests_at(level),
                 seconds(workload.duration),
                 lengths(workload)
             ),

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::catalog::{Catalog, Scope, StepRow};
 use super::model::{Deployment, Plan, Workload};
 use super::rules::gpus_of;
-use crate::measure::Level;
+use crate::base::digest_json;
+use crate::measure::{Content, Level};
 
 /// What a step is about.
 pub(super) struct Subject<'a> {
@@ -37,10 +38,14 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
             fields.insert("workload".to_owned(), traffic(workload, tokenizer));
             match subject.level {
                 Some(level) => {
-                    let Level::Concurrency(users) = level;
                     fields.insert("level".to_owned(), json!(level));
-                    fields.insert("requests".to_owned(), json!(workload.requests_at(users)));
+                    fields.insert("requests".to_owned(), json!(workload.requests_at(level)));
                     fields.insert("duration-s".to_owned(), json!(workload.duration.as_secs_f64()));
+                    fields.extend(workload.shape_at(level));
+                    if workload.shape.search.is_some() {
+                        // They decide which loads are measured at all.
+                        fields.insert("objectives".to_owned(), objectives(plan));
+                    }
                 }
                 None => {
                     fields.insert("warm-up-requests".to_owned(), json!(workload.warm_up_requests));
@@ -63,7 +68,7 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
 /// Everything about the requests that is the same at every level.
 fn traffic(workload: &Workload, tokenizer: bool) -> Value {
     let request = &workload.request;
-    json!({
+    let mut traffic = json!({
         "isl": workload.isl,
         "isl-std": workload.isl_std,
         "osl": workload.osl,
@@ -77,7 +82,12 @@ fn traffic(workload: &Workload, tokenizer: bool) -> Value {
             "timeout-s": request.timeout.as_secs_f64(),
             "idle-timeout-s": request.idle_timeout.as_secs_f64(),
         },
-    })
+    });
+    // Only what is there: keys of plain workloads stay what they are.
+    if workload.content != Content::default() {
+        traffic["content"] = json!(digest_json(&json!(workload.content)));
+    }
+    traffic
 }
 
 fn gpus(plan: &Plan, catalog: &Catalog) -> Value {
@@ -88,13 +98,17 @@ fn gpus(plan: &Plan, catalog: &Catalog) -> Value {
         .into()
 }
 
-fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
-    // In the order of metrics and not of the file, so that reordering changes nothing.
+/// In the order of metrics and not of the file, so that reordering changes nothing.
+fn objectives(plan: &Plan) -> Value {
     let mut objectives: Vec<_> = plan.objectives.iter().collect();
     objectives.sort_by(|one, other| (&one.metric, &one.statistic).cmp(&(&other.metric, &other.statistic)));
+    json!(objectives)
+}
+
+fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
     let first = plan.deployments.keys().next();
     json!({
-        "objectives": objectives,
+        "objectives": objectives(plan),
         "validity": plan.validity,
         "compare": {
             "primary": plan.compare.primary,

@@ -34,6 +34,8 @@ const COUNT: Shape = Shape::Integer { min: 1, max: 100_000_000 };
 const SHARE: Shape = Shape::Number { min: 0.0, max: 1.0 };
 const LEVEL: Shape = Shape::Integer { min: 1, max: MOST_CONCURRENT };
 const LEVELS: Shape = Shape::OneOf(&[Shape::List { of: &LEVEL, min: 1, unique: true }, LEVEL]);
+const RATE: Shape = Shape::Number { min: 0.001, max: 100_000.0 };
+const RATES: Shape = Shape::OneOf(&[Shape::List { of: &RATE, min: 1, unique: true }, RATE]);
 const WORDS: Shape = Shape::List { of: &Shape::Text, min: 1, unique: false };
 const AXIS: Shape = Shape::OneOf(&[Shape::Choice(&[CONCURRENCY]), Shape::Metric]);
 
@@ -69,21 +71,115 @@ pub(super) const OWN_FIELDS: &[(&str, &str)] = &[
     ("n", "`concurrency`: one answer for each request"),
 ];
 
-/// `[workload]` and `[workloads.NAME]`
-pub(super) const WORKLOAD: &[Key] = &[
-    required("isl", Shape::Integer { min: 1, max: 10_000_000 }, "mean length of the prompts in tokens, at least 1"),
+/// `[workload.precision]`
+const PRECISION: &[Key] = &[
+    required("metric", Shape::Metric, "a metric that each request has, such as \"time-to-first-token\""),
+    defaulted("statistic", Shape::Choice(&["mean"]), "\"mean\"", "which statistic of it"),
+    defaulted(
+        "relative",
+        Shape::Number { min: 0.001, max: 0.5 },
+        "0.02",
+        "half the width of its confidence interval, as a share of it",
+    ),
+    defaulted("confidence", Shape::Number { min: 0.5, max: 0.999 }, "0.95", "confidence of that interval"),
+    defaulted("min-requests", Shape::Integer { min: 40, max: 100_000_000 }, "100", "not before so many requests"),
+];
+
+/// `[workload.search]`
+const SEARCH: &[Key] = &[
+    required("over", Shape::Choice(&["concurrency", "request-rate"]), "what is varied"),
+    defaulted("from", RATE, "1", "the first load, and the lowest"),
+    defaulted("to", RATE, "1024", "the highest load"),
+    defaulted(
+        "resolution",
+        Shape::Number { min: 0.01, max: 1.0 },
+        "0.05",
+        "the search ends when the loads that keep and miss the objectives are no further apart than this share",
+    ),
+    defaulted("max-points", Shape::Integer { min: 2, max: 100 }, "16", "at most so many loads are measured"),
+];
+
+const ISL: Shape = Shape::Integer { min: 1, max: 10_000_000 };
+const OSL: Shape = Shape::Integer { min: 1, max: 1_000_000 };
+
+/// Items of `mix`.
+const MIX: &[Key] = &[
+    required("isl", ISL, "mean length of the prompts in tokens, at least 1"),
     defaulted(
         "isl-std",
         Shape::Number { min: 0.0, max: 1e7 },
         "0",
         "standard deviation of the prompts' length, tokens",
     ),
-    required("osl", Shape::Integer { min: 1, max: 1_000_000 }, "mean length of the answers in tokens, at least 1"),
+    required("osl", OSL, "mean length of the answers in tokens, at least 1"),
     defaulted(
         "osl-std",
         Shape::Number { min: 0.0, max: 1e6 },
         "0",
         "standard deviation of the answers' length, tokens",
+    ),
+    defaulted("weight", Shape::Number { min: 1e-6, max: 1e6 }, "1", "how often, beside the other kinds"),
+];
+
+/// `[workload.shared-prefix]`
+const SHARED_PREFIX: &[Key] = &[
+    required("tokens", ISL, "tokens of the shared start, fewer than `isl`"),
+    defaulted(
+        "groups",
+        Shape::Integer { min: 1, max: 1_000_000 },
+        "1",
+        "how many different starts there are; each request draws one",
+    ),
+    defaulted(
+        "per",
+        Shape::Choice(&["level", "run"]),
+        "\"level\"",
+        "how long starts stay the same: \"level\", warmed by its own wave alone, or \"run\", with what earlier levels have left",
+    ),
+];
+
+/// `[workload]` and `[workloads.NAME]`
+pub(super) const WORKLOAD: &[Key] = &[
+    optional("isl", ISL, "mean length of the prompts in tokens, at least 1; left out with `mix`, `trace` or `dataset`"),
+    defaulted(
+        "isl-std",
+        Shape::Number { min: 0.0, max: 1e7 },
+        "0",
+        "standard deviation of the prompts' length, tokens",
+    ),
+    optional("osl", OSL, "mean length of the answers in tokens, at least 1; left out with `mix` or `trace`"),
+    defaulted(
+        "osl-std",
+        Shape::Number { min: 0.0, max: 1e6 },
+        "0",
+        "standard deviation of the answers' length, tokens",
+    ),
+    optional(
+        "mix",
+        Shape::List { of: &Shape::Table(MIX), min: 1, unique: false },
+        "instead of `isl` and `osl`: several kinds of requests by weight, such as [{ isl = 200, osl = 50, weight = 3 }, ...]",
+    ),
+    optional(
+        "shared-prefix",
+        Shape::Table(SHARED_PREFIX),
+        "the start that prompts have in common; part of their length",
+    ),
+    optional(
+        "trace",
+        Shape::Path,
+        "instead of `isl` and `osl`: requests as recorded, a JSON object a line with \"input_length\", \"output_length\" and \
+         \"hash_ids\" of blocks of 512 tokens (Mooncake's traces); the same file as `arrivals-file` gives their times",
+    ),
+    optional(
+        "dataset",
+        Shape::Path,
+        "instead of `isl`: texts of a file, a JSON object a line with \"prompt\", \"messages\" or ShareGPT's \"conversations\", \
+         and \"osl\" where `osl` does not say it",
+    ),
+    optional(
+        "unique",
+        Shape::Bool,
+        "whether each prompt of a dataset begins with a few words of its own, so that no cache has met it; left out: true",
     ),
     defaulted(
         "concurrency",
@@ -91,7 +187,56 @@ pub(super) const WORKLOAD: &[Key] = &[
         "[1, 2, 4, 8, 16, 32, 64, 128]",
         "levels of concurrent requests, such as [1, 2, 4, 8], in the order in which they are measured",
     ),
-    optional("requests", COUNT, "requests of each level; left out: 10 x concurrency, at least 400"),
+    optional(
+        "concurrency-per-gpu",
+        LEVELS,
+        "instead of `concurrency`: levels as multiples of each deployment's GPUs, such as [1, 2, 4, 8]",
+    ),
+    optional(
+        "request-rate",
+        RATES,
+        "instead of `concurrency`: arrivals per second, sent whatever the server does (open loop), such as [1, 2, 4, 8]",
+    ),
+    optional(
+        "arrivals",
+        Shape::Choice(&["constant", "poisson", "gamma"]),
+        "how arrivals of an open loop are spread; left out: \"poisson\"",
+    ),
+    optional(
+        "burstiness",
+        Shape::Number { min: 0.01, max: 1000.0 },
+        "shape of gamma arrivals: their gaps vary by 1 / sqrt(burstiness) of the mean; 1 is Poisson, less is burstier",
+    ),
+    optional(
+        "arrivals-file",
+        Shape::Path,
+        "instead of `concurrency`: arrivals as recorded, a JSON object a line with \"timestamp\" in ms (Mooncake's traces)",
+    ),
+    optional(
+        "max-concurrency",
+        LEVEL,
+        "the most requests of an open loop that are under way; later arrivals wait, and their latency counts from arrival",
+    ),
+    optional(
+        "search",
+        Shape::Table(SEARCH),
+        "instead of `concurrency`: finds the highest load that keeps [objectives]",
+    ),
+    optional(
+        "requests",
+        COUNT,
+        "requests of each level; left out: 10 x concurrency or a minute's arrivals, at least 400; all of a trace",
+    ),
+    optional(
+        "precision",
+        Shape::Table(PRECISION),
+        "a level ends as soon as a mean is known so well (batch means), if its requests and time do not end it before",
+    ),
+    optional(
+        "grace",
+        Shape::Duration,
+        "how long requests under way may go on after a level's end; left out: `request.timeout`, in an open loop 30s",
+    ),
     defaulted("duration", Shape::Duration, "\"180s\"", "a level ends after this time even if requests are left"),
     defaulted(
         "warm-up-requests",

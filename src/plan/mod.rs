@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod check;
+mod content;
 mod defaults;
 mod document;
 pub mod duration_text;
@@ -20,21 +21,25 @@ mod load;
 mod matrix;
 mod model;
 mod read;
+mod requests;
 mod resolved;
 mod rules;
 mod schema;
+mod search;
 mod sections;
 mod select;
 mod serving;
 mod sets;
 mod shape;
+mod shapes;
 mod steps;
+mod trace;
 mod words;
 
 pub use catalog::{Catalog, NeedMode, NeedRule, PlotRow, Reach, Scope, StepClass, StepRow, TargetKind};
 pub use defaults::key_faults;
 pub use estimate::{Estimate, estimate, gpu_hours};
-pub use expand::expand;
+pub use expand::{Outcomes, expand, expand_searched};
 pub use load::{Checked, check_text, load_plan};
 pub use model::{
     Api, Comparison, Custom, Deployment, Engine, Exports, Hook, Hooks, IncarnationPolicy, LoadFrom, LoadSource, Model,
@@ -43,8 +48,11 @@ pub use model::{
 };
 pub use resolved::resolved_toml;
 pub use schema::schema_json;
+pub use search::{LoadOutcome, Walk, WalkState};
 pub use select::{NoMatch, matches, select};
 pub use shape::{Key, Shape};
+pub use shapes::{LoadShape, Search, SearchOver, Spread};
 pub use steps::{Address, Need, StepSpec};
+pub use trace::Trace;
 // The type of a field of `StepSpec`: floors that see steps need not see how they are measured.
-pub use crate::measure::Level;
+pub use crate::measure::{Level, Rate};

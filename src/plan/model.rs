@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::shapes::LoadShape;
 use crate::base::{Name, Span};
+use crate::measure::Content;
 
 /// A plan with all defaults filled in, `like` inherited, the matrix expanded and `--set` applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,9 +86,14 @@ pub struct Workload {
     pub osl: u32,
     /// Standard deviation of the output length, tokens.
     pub osl_std: f64,
+    /// What requests hold.
+    pub content: Content,
     /// Closed-loop levels, in the order in which they are measured.
     pub concurrency: Vec<u32>,
-    /// Requests per level; `None`: the larger of 10 x concurrency and 400.
+    /// Levels of other kinds, and how each level begins and ends.
+    #[serde(default)]
+    pub shape: LoadShape,
+    /// Requests per level; `None`: see [`Workload::requests_at`].
     pub requests: Option<u64>,
     /// A level ends after this time even if requests are left.
     pub duration: Duration,
@@ -100,13 +107,6 @@ pub struct Workload {
     pub request: Request,
     /// Where the workload stands in the plan.
     pub span: Option<Span>,
-}
-
-impl Workload {
-    /// Requests of a level: as asked, or the larger of 10 x concurrency and 400.
-    pub fn requests_at(&self, concurrency: u32) -> u64 {
-        self.requests.unwrap_or_else(|| (10 * u64::from(concurrency)).max(400))
-    }
 }
 
 /// `[workload.request]`

@@ -5,6 +5,7 @@ use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
 use super::keys::OWN_FIELDS;
 use super::model::{Comparison, Deployment, Plan, Values, Workload};
+use super::shapes;
 use crate::base::{Diagnostic, Problems, Span, format_duration};
 use crate::measure::{Better, metric};
 
@@ -43,6 +44,7 @@ pub(super) fn check_workload(workload: &Workload, values: &Values, problems: &mu
             .at(place("request.idle-timeout").or_else(|| place("request.timeout"))),
         );
     }
+    shapes::check(workload, values, problems);
     if let Some(requests) = workload.requests
         && let Some(level) = workload.concurrency.iter().find(|level| u64::from(**level) > requests)
     {
@@ -94,7 +96,7 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
     let points: usize = plan
         .workloads
         .values()
-        .map(|workload| workload.concurrency.len() * workload.repeats as usize * plan.deployments.len())
+        .map(|workload| workload.most_levels() * workload.repeats as usize * plan.deployments.len())
         .sum();
     if points > MOST_POINTS {
         problems.push(
@@ -103,6 +105,15 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
                 .help("take out levels, repeats or deployments, or split the plan"),
         );
         return;
+    }
+    for workload in plan.workloads.values().filter(|workload| workload.shape.search.is_some()) {
+        if plan.objectives.is_empty() {
+            problems.push(
+                Diagnostic::error("a search looks for the highest load that keeps the objectives, and there are none")
+                    .at(values.span(&format!("workloads.{}.search", workload.name)).cloned())
+                    .help("add [objectives], such as time-to-first-token.p99 = 500"),
+            );
+        }
     }
     let tokenizers = std::iter::once((&plan.model.tokenizer, "model.tokenizer".to_owned())).chain(
         plan.deployments
@@ -151,6 +162,13 @@ fn check_gpus(plan: &Plan, catalog: &Catalog, values: &Values, problems: &mut Pr
     let which = format!("the GPUs of `{}` are not known{reasons}", unknown.join("`, `"));
     let help = format!("add gpus = N to [deployments.{first}]");
 
+    for (name, workload) in &plan.workloads {
+        if !workload.shape.concurrency_per_gpu.is_empty() {
+            let place = values.span(&format!("workloads.{name}.concurrency-per-gpu"));
+            let message = format!("concurrency-per-gpu needs GPUs, and {which}");
+            problems.push(Diagnostic::error(message).at(place.cloned()).help(help.as_str()));
+        }
+    }
     let needy = |id: &str| catalog.plots.iter().any(|row| row.needs_gpus && row.id == id);
     let mut refuse = |what: String, place: Option<&Span>| {
         problems

@@ -14,8 +14,8 @@ use super::sending::{self, Sending};
 use super::surroundings::{Surroundings, folder};
 use super::traffic;
 use crate::base::{format_duration, format_quantity};
-use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Place, Tuning, Work};
-use crate::measure::{Breach, Level};
+use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Pacing, Place, Tuning, Work};
+use crate::measure::Breach;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::{Deployed, Ready};
@@ -83,7 +83,7 @@ impl Drop for Spill {
 async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOutcome, StepFailure> {
     let cx = here.cx;
     let workload = here.workload();
-    let Some(Level::Concurrency(concurrency)) = cx.spec.level else {
+    let Some(level) = cx.spec.level else {
         return Err(StepFailure::new(FailureKind::Lasting, "this step has no level"));
     };
     let deployed: Deployed = here.output("deploy").await?;
@@ -95,10 +95,9 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
 
     let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
     let (isl_method, overhead) = (ruler.method(), ruler.overhead());
-    let level = Level::Concurrency(concurrency).to_string();
     let model = &sending.way.endpoint.model;
-    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, model, &level);
-    let spec = traffic::level_spec(workload, concurrency, workload.requests_at(concurrency));
+    let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, model, &level.to_string());
+    let spec = traffic::spec_of(workload, level);
     let series = cx.shared.plan.server_metrics.interval;
     let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: spill.is_some(), before: None, series };
 
@@ -121,7 +120,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     breaches.extend(changed(here, &deployed, &ready).await);
 
     let transport = sending.way.transport;
-    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, concurrency, transport };
+    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, level, transport };
     let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     sending.acknowledge(cx, &receipt).await?;
     let invalid = summary.invalid.iter().map(|breach| Invalid {
@@ -210,7 +209,11 @@ impl Pace {
             self.looks.pop_front();
         }
         if done == 0 {
-            let figures = format!("{} of {} users have their first answer", read(&live.filled), spec.concurrency);
+            let filled = read(&live.filled);
+            let figures = match spec.pacing {
+                Pacing::Closed => format!("{filled} of {} users have their first answer", spec.concurrency),
+                Pacing::Open { .. } => format!("{filled} answers that are not recorded"),
+            };
             let doing = format!("{doing}: filling");
             return Progress { doing, done, total: spec.requests, figures };
         }

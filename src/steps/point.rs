@@ -8,8 +8,8 @@ use super::surroundings::Surroundings;
 use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
 use crate::measure::{
-    Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, ServerScrape, ServerView, ValidityRules,
-    judge, server_view,
+    BATCHES, Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, ServerScrape,
+    ServerView, ValidityRules, judge, server_view,
 };
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point, write_server_metrics};
@@ -23,7 +23,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) ready: &'a Ready,
     pub(super) isl_method: &'static str,
     pub(super) overhead: Option<f64>,
-    pub(super) concurrency: u32,
+    pub(super) level: Level,
     pub(super) transport: &'static str,
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn finish(
 ) -> Result<PointSummary, StepFailure> {
     let cx = around.here.cx;
     let plan = &cx.shared.plan;
-    let ended_by = ended_by(run.ended_by).to_owned();
+    let ended_by = ended_by(run.ended_by, around.workload, &run.records);
     let mut data = PointData {
         meta: meta(around, &run),
         records: run.records,
@@ -119,7 +119,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
     PointMeta {
         deployment: deployment.name.clone(),
         workload: workload.name.clone(),
-        level: Level::Concurrency(around.concurrency),
+        level: around.level,
         repeat: cx.spec.block,
         attempt: cx.attempt,
         run: cx.shared.id.clone(),
@@ -146,10 +146,32 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
     }
 }
 
-fn ended_by(ended: EndedBy) -> &'static str {
+/// Why the level took no more requests, in words; where enough was known, with what is known.
+fn ended_by(ended: EndedBy, workload: &Workload, records: &[RequestRecord]) -> String {
+    let rule = workload.shape.precision.as_ref().filter(|_| ended == EndedBy::Precision);
+    let mut by_end: Vec<&RequestRecord> = records.iter().collect();
+    by_end.sort_by_key(|record| record.end);
+    let reached = rule.and_then(|rule| {
+        let values: Vec<f64> = by_end.iter().filter_map(|record| rule.value(record)).collect();
+        Some((rule, rule.reached(&values)?))
+    });
+    if let Some((rule, reached)) = reached {
+        return format!(
+            "precision: mean {} known to {:.1} % of it at {} % confidence ({:.1} % asked; t interval over {BATCHES} batch means)",
+            rule.metric,
+            100.0 * reached.relative,
+            100.0 * rule.confidence,
+            100.0 * rule.relative
+        );
+    }
+    ended_word(ended).to_owned()
+}
+
+fn ended_word(ended: EndedBy) -> &'static str {
     match ended {
         EndedBy::Count => "requests",
         EndedBy::Time => "time",
+        EndedBy::Precision => "precision",
         EndedBy::Failures => "failures",
         EndedBy::Cancelled => "interruption",
         EndedBy::Storage => "full storage",
@@ -188,7 +210,7 @@ fn export_settings(around: &Circumstances<'_>) -> ExportSettings {
     let tokenizer = around.here.deployment.tokenizer.as_ref().or(plan.model.tokenizer.as_ref());
     ExportSettings {
         extra: workload.request.extra.clone(),
-        requests: workload.requests_at(around.concurrency),
+        requests: workload.requests_at(around.level),
         warm_up_requests: workload.warm_up_requests,
         tokenizer: tokenizer.map(|path| path.display().to_string()),
         artifact_directory: crate::run::place(&around.here.cx.spec, plan.workloads.len() > 1)

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::load;
 use crate::load::{
-    Asker, EndpointRef, FaultKind, Lengths, LevelSpec, MetricsPage, PromptsOrder, RequestShape, RulerOrder,
-    TokenizerFile, Tuning,
+    Arrivals, Asker, EndpointRef, FaultKind, Lengths, LevelSpec, MetricsPage, Pacing, PromptsOrder, RequestShape,
+    RulerOrder, TokenizerFile, Tuning,
 };
-use crate::plan::{Api, Deployment, Workload};
+use crate::measure::Level;
+use crate::plan::{Api, Deployment, Spread, Workload};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target;
 use crate::target::MetricsUrl;
@@ -79,6 +80,7 @@ pub(super) fn prompts(
             attempt: cx.attempt,
         },
         lengths: Lengths { isl: workload.isl, isl_std: workload.isl_std, osl: workload.osl, osl_std: workload.osl_std },
+        content: workload.content.clone(),
         ruler,
         shape: shape(workload, model),
         capabilities: tuning.capabilities,
@@ -96,6 +98,31 @@ fn nonce(cx: &StepContext, deployment: &Deployment) -> String {
                 && server(other) == server(deployment)
         });
     if shared { format!("{}-{}", cx.shared.nonce, deployment.name) } else { cx.shared.nonce.clone() }
+}
+
+/// One level of this workload.
+pub(super) fn spec_of(workload: &Workload, level: Level) -> LevelSpec {
+    let shape = &workload.shape;
+    let requests = workload.requests_at(level);
+    let (concurrency, pacing) = match level {
+        Level::Concurrency(users) => (users, Pacing::Closed),
+        Level::Rate(rate) => {
+            let arrivals = match (&shape.trace, shape.arrivals) {
+                (Some(trace), _) => Arrivals::At(trace.moments_us.iter().map(|moment| moment * 1000).collect()),
+                (None, Spread::Constant) => Arrivals::Constant,
+                (None, Spread::Poisson) => Arrivals::Poisson,
+                (None, Spread::Gamma { burstiness }) => Arrivals::Gamma { burstiness },
+            };
+            let most = shape.max_concurrency.unwrap_or(LevelSpec::UNLIMITED);
+            (most, Pacing::Open { rate: rate.per_second(), arrivals })
+        }
+    };
+    LevelSpec {
+        pacing,
+        precision: shape.precision.clone(),
+        grace: workload.grace(level),
+        ..level_spec(workload, concurrency, requests)
+    }
 }
 
 /// A closed loop of this workload.

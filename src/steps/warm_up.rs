@@ -96,7 +96,7 @@ async fn send(
     if requests == 0 {
         return Ok(());
     }
-    let most = workload.concurrency.iter().copied().max().unwrap_or(1);
+    let most = workload.warm_up_concurrency();
     let concurrency = most.min(u32::try_from(requests).unwrap_or(u32::MAX));
     let ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
     let model = &sending.way.endpoint.model;

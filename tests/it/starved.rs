@@ -61,7 +61,19 @@ fn load(server: &Server, core: Option<usize>) -> Value {
     }
     // A process inherits the cores of the thread that starts it.
     let spawned = Command::new(env!("CARGO_BIN_EXE_dynbench"))
-        .args(["load", &server.url, "--concurrency", "512", "--requests", "2560", "--isl", "64", "--osl", "64", "--json"])
+        .args([
+            "load",
+            &server.url,
+            "--concurrency",
+            "512",
+            "--requests",
+            "2560",
+            "--isl",
+            "64",
+            "--osl",
+            "64",
+            "--json",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -15,10 +15,11 @@ use super::server::*;
 use crate::load::*;
 use crate::measure::{FailureClass, Outcome, RequestRecord, SpillReader, TokenSource};
 
-fn prompts() -> Arc<Prompts> {
+pub(super) fn prompts() -> Arc<Prompts> {
     Arc::new(Prompts {
         asker: Asker { seed: 1, nonce: "t".to_owned(), level: "c".to_owned(), repeat: 1, attempt: 1 },
         lengths: Lengths { isl: 30, isl_std: 3.0, osl: 5, osl_std: 0.0 },
+        content: crate::measure::Content::default(),
         ruler: Arc::new(Ruler::Words),
         shape: RequestShape { api: Api::Chat, model: "m".to_owned(), temperature: None, extra: Map::new() },
         capabilities: Capabilities::default(),
@@ -34,14 +35,14 @@ async fn run(server: &Server, spec: &LevelSpec) -> LevelRun {
     run_closed(spec, &endpoint, prompts(), &CancellationToken::new(), Arc::default()).await.unwrap()
 }
 
-fn class(record: &RequestRecord) -> &'static str {
+pub(super) fn class(record: &RequestRecord) -> &'static str {
     match &record.outcome {
         Outcome::Ok => "ok",
         Outcome::Failed { class, .. } => class.as_str(),
     }
 }
 
-fn classes(run: &LevelRun) -> BTreeMap<&'static str, usize> {
+pub(super) fn classes(run: &LevelRun) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for record in &run.records {
         *counts.entry(class(record)).or_default() += 1;

@@ -43,7 +43,7 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<(LevelRun,
         origin,
         fill_requests: 0,
         totals: Totals::default(),
-        ended_by: EndedBy::Count,
+        ended_by: EndedBy::Precision,
         failed: None,
     };
     let (mut events, mut reads) = (0.0, 0_u64);
@@ -81,6 +81,7 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<(LevelRun,
 /// Moves all moments of a record; `chunks` are relative to `sent` and stay.
 fn shift(record: &mut RequestRecord, later: u64) {
     record.scheduled += later;
+    record.due = record.due.map(|due| due + later);
     record.sent += later;
     record.end += later;
     let moments = [
@@ -117,11 +118,12 @@ fn worst(one: &GeneratorHealth, other: &GeneratorHealth) -> GeneratorHealth {
 
 fn gravest(one: EndedBy, other: EndedBy) -> EndedBy {
     let weight = |ended: EndedBy| match ended {
-        EndedBy::Count => 0,
-        EndedBy::Time => 1,
-        EndedBy::Cancelled => 2,
-        EndedBy::Failures => 3,
-        EndedBy::Storage => 4,
+        EndedBy::Precision => 0,
+        EndedBy::Count => 1,
+        EndedBy::Time => 2,
+        EndedBy::Cancelled => 3,
+        EndedBy::Failures => 4,
+        EndedBy::Storage => 5,
     };
     if weight(other) > weight(one) { other } else { one }
 }

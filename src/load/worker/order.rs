@@ -21,7 +21,7 @@ use super::super::ruler::{Calibration, LocalTokenizer, Ruler};
 use super::super::series::SeriesSource;
 use super::offset::ClockOffset;
 use crate::base::{Digest, digest_file};
-use crate::measure::ServerScrape;
+use crate::measure::{Content, ServerScrape};
 
 /// One thing to do with a server under test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,6 +175,9 @@ pub struct PromptsOrder {
     pub asker: Asker,
     /// How long prompts and outputs are.
     pub lengths: Lengths,
+    /// What they hold.
+    #[serde(default)]
+    pub content: Content,
     /// How prompt lengths are reached.
     pub ruler: RulerOrder,
     /// What every request has.
@@ -192,6 +195,7 @@ impl PromptsOrder {
         Ok(Arc::new(Prompts {
             asker: self.asker.clone(),
             lengths: self.lengths,
+            content: self.content.clone(),
             ruler: Arc::new(self.ruler.resolve()?),
             shape: self.shape.clone(),
             capabilities: self.capabilities,

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::ceiling::ceiling_of;
-use super::super::closed::{run_closed, warm_up};
+use super::super::closed::warm_up;
 use super::super::counted::all_equal;
 use super::super::error::LoadError;
 use super::super::level::{LevelSpec, LiveProgress, Totals};
 use super::super::metrics::{CounterSnapshot, scrape};
 use super::super::series::{SeriesLog, SeriesSource, watch_series};
+use super::super::shape::run_level;
 use super::order::{Done, EndpointRef, Measured, Page, Work};
 
 /// Limit for one page of metrics.
@@ -61,7 +62,7 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
                 None => counters(endpoint).await,
             };
             let listening = Listening::start(endpoint.series()?, order.series);
-            let mut run = run_closed(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            let mut run = run_level(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
             run.health.ceiling_events_per_s = ceiling_of(&run.health).await;
             if place.cancel.is_cancelled() {
                 return Err(LoadError::Cancelled);

@@ -61,6 +61,7 @@ fn level(concurrency: u32, requests: u64) -> LevelOrder {
         prompts: PromptsOrder {
             asker: Asker { seed: 1, nonce: "t".to_owned(), level: "c".to_owned(), repeat: 1, attempt: 1 },
             lengths: Lengths { isl: 30, isl_std: 3.0, osl: 5, osl_std: 0.0 },
+            content: crate::measure::Content::default(),
             ruler: RulerOrder::Words,
             shape: shape(),
             capabilities: Capabilities::default(),

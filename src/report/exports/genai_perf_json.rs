@@ -113,7 +113,10 @@ fn input_config(input: &ExportInput<'_>) -> Value {
         "completions" => ("v1/completions", "openai_completions"),
         _ => ("v1/chat/completions", "openai_chat_completions"),
     };
-    let Level::Concurrency(users) = meta.level;
+    let stimulus = match meta.level {
+        Level::Concurrency(users) => json!({"concurrency": users}),
+        Level::Rate(rate) => json!({"request_rate": rate.per_second()}),
+    };
     let limits: IndexMap<_, _> = request_bounds(input.objectives)
         .into_iter()
         .map(|bound| (genai_perf_key(&bound.metric), bound.bound))
@@ -139,7 +142,7 @@ fn input_config(input: &ExportInput<'_>) -> Value {
         "perf_analyzer": {
             "path": "perf_analyzer",
             "verbose": false,
-            "stimulus": {"concurrency": users},
+            "stimulus": stimulus,
             "stability_percentage": 999,
             "measurement": {"mode": "request_count", "num": settings.requests},
             "warmup_request_count": settings.warm_up_requests,

@@ -28,7 +28,7 @@ struct Experiment<R> {
 #[derive(Serialize)]
 struct Stimulus {
     mode: &'static str,
-    value: u32,
+    value: serde_json::Number,
 }
 
 #[derive(Serialize)]
@@ -73,10 +73,15 @@ pub(super) fn write(input: &ExportInput<'_>, file: &mut dyn Write) -> io::Result
     let exchanges = input.raw.map(|raw| raw.exchanges()).transpose()?;
     let first = input.records.iter().map(|record| record.sent).min().unwrap_or(0);
     let last = input.records.iter().map(|record| record.end).max().unwrap_or(0);
-    let Level::Concurrency(users) = meta.level;
+    let (mode, value) = match meta.level {
+        Level::Concurrency(users) => ("concurrency", users.into()),
+        Level::Rate(rate) => {
+            ("request_rate", serde_json::Number::from_f64(rate.per_second()).expect("a rate is a finite number"))
+        }
+    };
     let content = File {
         experiments: [Experiment {
-            experiment: Stimulus { mode: "concurrency", value: users },
+            experiment: Stimulus { mode, value },
             requests: Streamed::new(exchanges.into_iter().flatten(), request),
             window_boundaries: [first, last].map(|time| meta.origin.0 + time),
         }],

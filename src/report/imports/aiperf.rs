@@ -113,6 +113,7 @@ impl Request {
             index: number as u64,
             slot: 0,
             scheduled: at("credit_issued_ns").unwrap_or(sent).min(sent),
+            due: None,
             sent,
             connect: value("http_req_connecting").map(after).filter(|connect| *connect > 0),
             headers: at("request_ack_ns"),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::table::{IMPORTS, Imported};
 use crate::base::{list_dir, read_text};
-use crate::measure::Level;
+use crate::measure::{Level, Rate};
 use crate::report::ReportError;
 
 /// Folders within folders that are looked at: `artifacts/agg/c1/...`
@@ -95,7 +95,8 @@ pub(super) fn read_json(path: &Path) -> Result<Value, ReportError> {
 pub(super) fn level(concurrency: Option<f64>, rate: Option<f64>) -> Option<Level> {
     match (concurrency, rate) {
         (Some(users), None) => Some(Level::Concurrency(users as u32)),
-        (_, Some(_)) | (None, None) => None,
+        (_, Some(rate)) => Rate::new(rate).map(Level::Rate),
+        (None, None) => None,
     }
 }
 

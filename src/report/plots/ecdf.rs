@@ -53,7 +53,7 @@ pub(super) fn draw(input: &PlotInput<'_>, id: &str) -> Result<Scene, Missing> {
             }
             if !curves.is_empty() {
                 let prefix = if workloads.len() > 1 { format!("{workload}, ") } else { String::new() };
-                panels.push((format!("{prefix}concurrency {}", axis::format_exact(level.value())), curves));
+                panels.push((format!("{prefix}{}", level.words()), curves));
             }
         }
     }

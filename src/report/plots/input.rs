@@ -1,7 +1,7 @@
 //! What pictures are made of, and what stands in the way of one.
 
 use crate::base::Name;
-use crate::measure::{Bound, Formula, Level, PointMeta, PointSummary, RequestRecord, ServerScrape, metric};
+use crate::measure::{Bound, Formula, Level, LevelKind, PointMeta, PointSummary, RequestRecord, ServerScrape, metric};
 
 /// Gets the records of a point; `None` when they are not kept.
 pub type Records<'a> = dyn Fn(&PointMeta) -> Option<Vec<RequestRecord>> + 'a;
@@ -83,6 +83,13 @@ impl PlotInput<'_> {
         self.simulated || self.points.iter().any(|point| point.meta.simulated)
     }
 
+    /// What the levels of the points are; `None`: some are one thing, some another.
+    pub(super) fn level_kind(&self) -> Option<LevelKind> {
+        let mut kinds = self.points.iter().map(|point| point.meta.level.kind());
+        let first = kinds.next().unwrap_or(LevelKind::Concurrency);
+        kinds.all(|kind| kind == first).then_some(first)
+    }
+
     /// Workloads by first appearance.
     pub(super) fn workloads(&self) -> Vec<&Name> {
         let mut names: Vec<&Name> = Vec::new();
@@ -161,6 +168,15 @@ impl Quantity {
     /// Whether it has but one value at a point, so that its statistic is of no matter.
     fn is_of_point(&self) -> bool {
         metric(&self.metric).is_none_or(|row| matches!(row.formula, Formula::PerPoint(_)))
+    }
+
+    /// Title and unit for the axis of a picture in which levels of this kind stand; `None`: of both kinds.
+    pub(super) fn axis_title_for(&self, kind: Option<LevelKind>) -> String {
+        match (self.is_concurrency(), kind) {
+            (true, Some(LevelKind::Rate)) => "Request rate (arrivals per second)".to_owned(),
+            (true, None) => "Level (requests under way, or arrivals per second)".to_owned(),
+            (true, Some(LevelKind::Concurrency)) | (false, _) => self.axis_title(),
+        }
     }
 
     /// `Median inter-token latency`.

@@ -41,7 +41,7 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
     }
 
     let of = if workloads.len() > 1 { format!(", workload {workload}") } else { String::new() };
-    let title = format!("Requests over time at concurrency {}{of}", axis::format_exact(level.value()));
+    let title = format!("Requests over time at {}{of}", level.words());
     let body = (rows.len() as f64 * 165.0).max(640.0);
     let mut page = Page::new(input, &title, &[], &notes(input, &rows), body);
 

@@ -8,7 +8,7 @@ use super::scene::{At, Scene};
 use super::series::{Gathered, Group, Mark, PanelData, Series, Wanted, gather};
 use super::style::{self, Fill, Look};
 use crate::measure::Bound;
-use crate::measure::{Better, metric};
+use crate::measure::{Better, LevelKind, metric};
 
 /// Names at the ends of lines may take this much from the panel's width; longer ones stand in a legend above it.
 const MOST_ROOM_FOR_ENDS: f64 = 380.0;
@@ -50,7 +50,11 @@ pub(super) struct Spec<'a> {
 pub(super) fn against_concurrency(input: &PlotInput<'_>, metric: &str, statistic: &str) -> Result<Scene, Missing> {
     let y = Quantity::new(metric, statistic);
     let spec = Spec {
-        title: format!("{} vs concurrency", y.title()),
+        title: match input.level_kind() {
+            Some(LevelKind::Concurrency) => format!("{} vs concurrency", y.title()),
+            Some(LevelKind::Rate) => format!("{} vs request rate", y.title()),
+            None => format!("{} vs load", y.title()),
+        },
         x: Quantity::concurrency(),
         y,
         layout: (Layout::Log, Layout::Auto),
@@ -132,7 +136,11 @@ fn notes(input: &PlotInput<'_>, spec: &Spec<'_>, gathered: &Gathered) -> Vec<Str
     let mut notes: Vec<String> = [&spec.x, &spec.y].into_iter().filter_map(Quantity::definition).collect();
     let mut how = Vec::new();
     if !spec.x.is_concurrency() {
-        how.push("Numbers at the points, where there is room: concurrency.");
+        how.push(match input.level_kind() {
+            Some(LevelKind::Concurrency) => "Numbers at the points, where there is room: concurrency.",
+            Some(LevelKind::Rate) => "Numbers at the points, where there is room: requests per second.",
+            None => "Numbers at the points, where there is room: the level.",
+        });
     }
     if spec.form == Form::Frontier {
         how.push("Broad grey line: the frontier, points that no other point beats on both axes.");
@@ -215,13 +223,14 @@ fn axes(input: &PlotInput<'_>, spec: &Spec<'_>, data: &PanelData, about: usize) 
         if log && quantity.is_concurrency() {
             // Levels that are not valid have their tick too: what is missing is seen to be missing.
             values.extend(data.series.iter().flat_map(|series| &series.invalid).map(|(x, _)| *x));
-            Axis::levels(values, quantity.axis_title())
+            Axis::levels(values, quantity.axis_title_for(input.level_kind()))
         } else if log {
             let brief = format!("{}, log scale", quantity.unit());
-            Axis::log(values, format!("{}, log scale", quantity.axis_title()), about).or_brief(&brief)
+            Axis::log(values, format!("{}, log scale", quantity.axis_title_for(input.level_kind())), about)
+                .or_brief(&brief)
         } else {
             let about = if on_x { about + 2 } else { about };
-            Axis::linear(values, quantity.axis_title(), about).or_brief(quantity.unit())
+            Axis::linear(values, quantity.axis_title_for(input.level_kind()), about).or_brief(quantity.unit())
         }
     };
     (axis(true), axis(false))

@@ -172,10 +172,12 @@ fn remarks(sweep: &[&PointSummary]) -> String {
     for point in sweep {
         let early = point.ended_by.as_deref().filter(|ended_by| *ended_by != ALL_REQUESTS);
         let given_up = Some(point.counts.cancelled).filter(|count| *count > 0);
+        let unsent = Some(point.counts.unsent).filter(|count| *count > 0);
         let words: Vec<_> = early
             .map(|ended_by| format!("ended by {ended_by}"))
             .into_iter()
             .chain(given_up.map(|count| format!("{count} requests given up by us")))
+            .chain(unsent.map(|count| format!("{count} arrivals never sent")))
             .collect();
         if !words.is_empty() {
             out.push_str(&wrapped("  ", &format!("{}: {}", place(point, sweep), words.join(", "))));

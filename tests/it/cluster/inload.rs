@@ -174,7 +174,8 @@ fn cluster_a_cut_of_the_forwarded_port_makes_the_point_invalid() {
     api_server_away(2);
     let ended = running.end(WATCHED);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
-    let rules: Vec<_> = summary(&world, "c2")["invalid"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
+    let rules: Vec<_> =
+        summary(&world, "c2")["invalid"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
     assert!(rules.contains(&"transport".into()), "{rules:?}");
 }
 

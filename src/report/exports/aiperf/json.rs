@@ -83,6 +83,10 @@ fn input_config(input: &ExportInput<'_>) -> Value {
             profiling["type"] = "concurrency".into();
             profiling["concurrency"] = users.into();
         }
+        Level::Rate(rate) => {
+            profiling["type"] = "request_rate".into();
+            profiling["rate"] = rate.per_second().into();
+        }
     }
     let limits: Map<String, Value> =
         request_bounds(input.objectives).into_iter().map(|bound| (key_of(&bound.metric), bound.bound.into())).collect();

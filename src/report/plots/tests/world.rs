@@ -218,6 +218,7 @@ impl World {
                 index,
                 slot: slot as u32,
                 scheduled: sent,
+                due: None,
                 sent,
                 connect: None,
                 headers: Some(first),

@@ -83,7 +83,7 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Value {
 /// The longest that all levels of a deployment can take, and the time for which results are held.
 fn deadline(plan: &Plan) -> Duration {
     let workload = |workload: &crate::plan::Workload| {
-        let levels = u32::try_from(workload.concurrency.len()).unwrap_or(u32::MAX);
+        let levels = u32::try_from(workload.most_levels()).unwrap_or(u32::MAX);
         // A wave before, a grace after; the warm-up is one more level.
         let one = workload.duration.saturating_add(workload.request.timeout.saturating_mul(2));
         one.saturating_mul(levels.saturating_add(1))

@@ -1,0 +1,294 @@
+//! The open loop: requests are sent when they arrive, whatever the server does.
+//!
+//! # How a level goes
+//!
+//! 1. Bodies are made and connections opened; then the clock starts, kept by a thread of its own (see `pace`).
+//! 2. Arrivals that are not recorded bring the server to its state under this load; the measured ones follow without a
+//!    gap.
+//! 3. Every measured arrival has a record, with the moment for which it was scheduled and the moment at which it was sent. One
+//!    that must wait, because the plan caps the requests under way, is sent late and not later scheduled: its latencies
+//!    count from its arrival (`due`).
+//! 4. When all requests have arrived, the time is over or enough is known, none arrives any more. Those that have are sent
+//!    and answered within the grace period. What was not is recorded: given up (`cancelled`), or never sent (`unsent`).
+//!
+//! A server that cannot keep up meets ever more requests, as it would in production. Failures are never waited out; too many
+//! of them end the level, as in a closed loop.
+//!
+//! Connections are opened ahead of need; one that is opened for a request, because more are needed than ever before, has
+//! its time in the record (`connect`).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use super::arrivals::{Arrivals, Schedule};
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::error::LoadError;
+use super::exchange::{Exchanged, RawBody, blank, exchange};
+use super::flag::Flag;
+use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
+use super::level::{LevelRun, LevelSpec, LiveProgress};
+use super::pace::{Arrival, LONGEST_LEAD, Pacer};
+use super::prompt::Prompts;
+use super::queue::Queue;
+use super::reading::shorten;
+use super::slots::{Shared, ThreadReport};
+use super::stage::{Stage, Work};
+use super::stamped::nanos_since;
+use crate::measure::{FailureClass, Outcome, RequestRecord};
+
+/// Connections that are opened before the clock starts, over all threads: as many as a second has arrivals, within these.
+const FEWEST_OPEN: usize = 4;
+const MOST_OPEN: usize = 256;
+/// Idle connections that a thread keeps in reserve: with fewer it opens one more beside the requests.
+const RESERVE: usize = 2;
+/// Files that this process needs for other things.
+const OTHER_FILES: u64 = 64;
+
+/// Runs one level. See the module for what happens when.
+///
+/// # Errors
+/// As [`super::run_closed`].
+pub(super) async fn run_open(
+    (spec, rate, arrivals): (&LevelSpec, f64, &Arrivals),
+    endpoint: &Endpoint,
+    prompts: Arc<Prompts>,
+    cancel: &CancellationToken,
+    progress: Arc<LiveProgress>,
+) -> Result<LevelRun, LoadError> {
+    let per_second = rate.ceil() as usize;
+    let queue = Arc::new(Queue::new(per_second.clamp(16, 4096)));
+    let threads = spec.thread_count();
+    // Those that send, and the one that keeps the time.
+    let mut stage = Stage::set(spec, endpoint, &prompts, progress, &queue, threads + 1).await?;
+    {
+        let (queue, prompts, count, share) = (Arc::clone(&queue), Arc::clone(&prompts), spec.requests, spec.share);
+        stage.helper("prompts", move || queue.make((0..count).map(|index| prompts.measured(share.place(index)))))?;
+    }
+    let lead = spec.fill.then(|| Arc::new(Queue::new(per_second.clamp(16, 4096))));
+    if let Some(lead) = &lead {
+        let (lead, prompts, share) = (Arc::clone(lead), Arc::clone(&prompts), spec.share);
+        let most = (rate * LONGEST_LEAD.as_secs_f64()).ceil() as u64 + 1;
+        let closing = Arc::clone(stage.shared());
+        let requests =
+            (0..most).map_while(move |index| (!closing.closing.is_raised()).then(|| prompts.fill(share.place(index))));
+        stage.helper("lead", move || lead.make(requests))?;
+    }
+    for queue in lead.iter().chain([&queue]) {
+        tokio::select! {
+            () = queue.filled() => {}
+            () = cancel.cancelled() => {}
+        }
+    }
+    let answered = Arc::new(Flag::default());
+    let permits = Arc::new(Semaphore::new(most_under_way(spec)));
+    let open = per_second.clamp(FEWEST_OPEN, MOST_OPEN).min(spec.concurrency as usize).div_ceil(threads);
+    let (mut to, mut works) = (Vec::with_capacity(threads), Vec::<Work>::with_capacity(threads));
+    for number in 0..threads {
+        let (hand, inbox) = unbounded_channel();
+        to.push(hand);
+        let (permits, answered) = (Arc::clone(&permits), Arc::clone(&answered));
+        works.push(Box::new(move |shared| {
+            let lane = Lane { shared, permits, answered, number: number as u32, idle: RefCell::default() };
+            Box::pin(lane.run(inbox, open))
+        }));
+    }
+    let of = |purpose: &str| Schedule::new(arrivals, rate, &prompts.asker, purpose);
+    // A trace has no arrivals before its first: they come evenly at its mean rate.
+    let before = match arrivals {
+        Arrivals::At(_) => Schedule::new(&Arrivals::Constant, rate, &prompts.asker, "fill"),
+        Arrivals::Constant | Arrivals::Poisson | Arrivals::Gamma { .. } => of("fill"),
+    };
+    let pacer = Pacer {
+        shared: Arc::clone(stage.shared()),
+        lead: lead.map(|queue| (before, queue)),
+        schedule: of("measured"),
+        to,
+        answered,
+        runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(LoadError::Thread)?,
+    };
+    stage.helper("pace", move || pacer.run())?;
+    stage.play(works, cancel).await
+}
+
+/// Requests under way at most: as the plan says, and no more than this process may have files.
+fn most_under_way(spec: &LevelSpec) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = files.saturating_sub(OTHER_FILES).max(1);
+    let asked = u64::from(spec.concurrency.max(1));
+    usize::try_from(asked.min(room)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
+}
+
+/// One thread that sends.
+struct Lane {
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+    answered: Arc<Flag>,
+    number: u32,
+    /// Connections that nobody uses.
+    idle: RefCell<Vec<Connection>>,
+}
+
+/// What came of one arrival.
+struct Served {
+    /// Absent for one that is not recorded.
+    record: Option<RequestRecord>,
+    totals: super::level::Totals,
+    /// How late it was sent by our own fault, if it was.
+    lag_ms: Option<f64>,
+}
+
+impl Lane {
+    async fn run(self, mut inbox: UnboundedReceiver<Arrival>, open: usize) -> ThreadReport {
+        let lane = Rc::new(self);
+        lane.open_ahead(open).await;
+        tokio::select! {
+            _ = lane.shared.go.wait() => {}
+            () = lane.shared.abort.raised() => {}
+        }
+        let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
+        let mut report = ThreadReport::default();
+        let mut lags = Vec::new();
+        let mut lateness = Vec::with_capacity(16_384);
+        let local = LocalSet::new();
+        let mut tasks = JoinSet::new();
+        let mut take = |served: Served| {
+            report.totals = report.totals.plus(served.totals);
+            lags.extend(served.lag_ms);
+            match served.record {
+                Some(record) => report.records.push(record),
+                None => report.fill_requests += 1,
+            }
+        };
+        let all = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    arrival = inbox.recv() => match arrival {
+                        Some(arrival) => {
+                            tasks.spawn_local_on(Rc::clone(&lane).serve(arrival), &local);
+                        }
+                        // The time keeper is gone: nothing more arrives.
+                        None => break,
+                    },
+                    Some(joined) = tasks.join_next() => take(done(joined)),
+                }
+            }
+            while let Some(joined) = tasks.join_next().await {
+                take(done(joined));
+            }
+        };
+        tokio::select! {
+            () = local.run_until(all) => {}
+            () = watch_loop(&mut lateness) => {}
+        }
+        let (cpu_seconds, wait_seconds) = (thread_cpu_seconds() - cpu, thread_wait_seconds() - waited);
+        report.health = ThreadHealth { lateness_ms: lateness, lags_ms: Some(lags), cpu_seconds, wait_seconds };
+        report
+    }
+
+    /// Opens connections before they are needed. One that cannot be opened is opened by a request, which has the failure.
+    async fn open_ahead(&self, count: usize) {
+        for _ in 0..count {
+            let opened = Connection::open(&self.shared.endpoint, &self.shared.addresses, self.shared.origin).await;
+            match opened {
+                Ok(connection) => self.idle.borrow_mut().push(connection),
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn serve(self: Rc<Self>, arrival: Arrival) -> Served {
+        let shared = &self.shared;
+        let Arrival { prepared, scheduled, measured } = arrival;
+        let (permit, since) = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => (Some(permit), scheduled),
+            Err(_) => tokio::select! {
+                biased;
+                () = shared.abort.raised() => (None, scheduled),
+                permit = Arc::clone(&self.permits).acquire_owned() => {
+                    let asked_for = shared.spec.concurrency != LevelSpec::UNLIMITED;
+                    // Waiting that nobody asked for is ours.
+                    (permit.ok(), if asked_for { nanos_since(shared.origin) } else { scheduled })
+                }
+            },
+        };
+        let (mut record, raw) = match permit {
+            Some(_) => self.send(&prepared, scheduled).await,
+            None => {
+                let mut record = blank(&prepared, self.number, scheduled, nanos_since(shared.origin));
+                let detail = "the level ended before its turn came".to_owned();
+                record.outcome = Outcome::Failed { class: FailureClass::Unsent, detail };
+                (record, RawBody::default())
+            }
+        };
+        record.due = Some(scheduled);
+        let late = record.sent.saturating_sub(since).saturating_sub(record.connect.unwrap_or(0));
+        let was_sent = permit.is_some();
+        drop(permit);
+        let mut totals = super::level::Totals::default();
+        totals.add(&record);
+        if measured {
+            shared.took(&record, prepared.body, raw).await;
+        } else {
+            shared.judge(&record, false);
+            self.shared.progress.filled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.answered.raise();
+        }
+        let lag_ms = (measured && was_sent).then_some(late as f64 / 1e6);
+        Served { record: measured.then_some(record), totals, lag_ms }
+    }
+
+    async fn send(self: &Rc<Self>, prepared: &super::request::Prepared, scheduled: u64) -> (RequestRecord, RawBody) {
+        let shared = &self.shared;
+        let mut connect = None;
+        let mut connection = None;
+        while connection.is_none() {
+            let Some(mut idle) = self.idle.borrow_mut().pop() else { break };
+            if idle.is_open().await {
+                connection = Some(idle);
+            }
+        }
+        if self.idle.borrow().len() < RESERVE && shared.prompts.capabilities.keep_alive {
+            let lane = Rc::clone(self);
+            tokio::task::spawn_local(async move { lane.open_ahead(1).await });
+        }
+        if connection.is_none() {
+            let opened = tokio::select! {
+                opened = Connection::open(&shared.endpoint, &shared.addresses, shared.origin) => opened,
+                () = shared.abort.raised() => Err(std::io::Error::from(std::io::ErrorKind::Interrupted)),
+            };
+            match opened {
+                Ok(opened) => {
+                    connect = Some(opened.connect);
+                    connection = Some(opened);
+                }
+                Err(error) => {
+                    let mut record = blank(prepared, self.number, scheduled, nanos_since(shared.origin));
+                    let given_up = shared.abort.is_raised();
+                    let class = if given_up { FailureClass::Cancelled } else { FailureClass::Connect };
+                    record.outcome = Outcome::Failed { class, detail: shorten(&error.to_string()) };
+                    return (record, RawBody::default());
+                }
+            }
+        }
+        let mut connection = connection.expect("it was opened just now");
+        let Exchanged { mut record, reusable, retry_after: _, raw } =
+            exchange(&mut connection, &shared.route(), prepared, self.number, scheduled).await;
+        record.connect = connect;
+        if reusable && shared.prompts.capabilities.keep_alive {
+            self.idle.borrow_mut().push(connection);
+        }
+        (record, raw)
+    }
+}
+
+fn done(joined: Result<Served, tokio::task::JoinError>) -> Served {
+    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,126 @@
+//! The thread that keeps the time of an open loop.
+//!
+//! It sleeps until the next arrival and hands the request, made before, to one of the threads that send. It does nothing
+//! else: a runtime's timer rings up to a millisecond late and waits for whatever else its thread does; this one is late
+//! by what the system needs to wake it.
+//!
+//! The level begins with arrivals at the same rate that are not recorded, until the first of them has been answered (at
+//! most [`LONGEST_LEAD`]): the server then has as much at work as it will have. The first measured arrival takes the place
+//! of the next unrecorded one, nothing is drained in between. Several generators that share a level change over each by
+//! itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::arrivals::Schedule;
+use super::flag::Flag;
+use super::level::EndedBy;
+use super::queue::Queue;
+use super::request::Prepared;
+use super::slots::Shared;
+use super::worker::Share;
+
+/// Longest time of unrecorded arrivals.
+pub(super) const LONGEST_LEAD: Duration = Duration::from_secs(60);
+/// Between looks at whether the level is over.
+const NAP: Duration = Duration::from_millis(20);
+
+/// A request whose time has come.
+pub(super) struct Arrival {
+    pub(super) prepared: Prepared,
+    /// When it was to be sent, nanoseconds since the level's origin.
+    pub(super) scheduled: u64,
+    /// Whether it is recorded.
+    pub(super) measured: bool,
+}
+
+/// What the thread needs.
+pub(super) struct Pacer {
+    pub(super) shared: Arc<Shared>,
+    /// Unrecorded arrivals and their requests; `None`: the first arrival is measured.
+    pub(super) lead: Option<(Schedule, Arc<Queue>)>,
+    pub(super) schedule: Schedule,
+    /// The threads that send, in turn.
+    pub(super) to: Vec<UnboundedSender<Arrival>>,
+    /// An unrecorded request has been answered.
+    pub(super) answered: Arc<Flag>,
+    pub(super) runtime: Runtime,
+}
+
+impl Pacer {
+    /// Keeps the time until the level is closed, or all its arrivals are over: then it closes it.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = shared.go.wait() => {}
+                () = shared.abort.raised() => {}
+            }
+            if let Some(start) = shared.start {
+                tokio::select! {
+                    () = tokio::time::sleep_until(start) => {}
+                    () = shared.abort.raised() => {}
+                }
+            }
+        });
+        let mut turn = 0;
+        let mut zero = Instant::now();
+        if let Some((schedule, queue)) = self.lead.take() {
+            let begun = zero;
+            for offset in self.own(schedule) {
+                zero = begun + Duration::from_nanos(offset);
+                if !self.sleep_until(zero) {
+                    return;
+                }
+                if self.answered.is_raised() || begun.elapsed() > LONGEST_LEAD {
+                    break;
+                }
+                let Some(prepared) = self.runtime.block_on(queue.take()) else { break };
+                self.hand_over(prepared, zero, false, &mut turn);
+            }
+            queue.close();
+        }
+        let schedule = self.own(self.schedule.clone());
+        for offset in schedule {
+            let due = zero + Duration::from_nanos(offset);
+            if !self.sleep_until(due) {
+                return;
+            }
+            let Some(prepared) = self.runtime.block_on(shared.queue.take()) else { break };
+            shared.started.notify_one();
+            self.hand_over(prepared, due, true, &mut turn);
+        }
+        shared.close(EndedBy::Count);
+    }
+
+    /// This generator's part of a sequence.
+    fn own(&self, schedule: Schedule) -> impl Iterator<Item = u64> + use<> {
+        let Share { part, of } = self.shared.spec.share;
+        schedule.skip(part as usize).step_by(of.max(1) as usize)
+    }
+
+    /// Returns whether the level still takes arrivals then.
+    fn sleep_until(&self, moment: Instant) -> bool {
+        loop {
+            if self.shared.closing.is_raised() {
+                return false;
+            }
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+
+    fn hand_over(&self, prepared: Prepared, due: Instant, measured: bool, turn: &mut usize) {
+        let scheduled = due.saturating_duration_since(self.shared.origin).as_nanos();
+        let scheduled = u64::try_from(scheduled).unwrap_or(u64::MAX);
+        // A thread that is gone has panicked: the level ends with that.
+        let _ = self.to[*turn % self.to.len()].send(Arrival { prepared, scheduled, measured });
+        *turn += 1;
+    }
+}

@@ -1,0 +1,190 @@
+//! What the requests of a workload hold: lengths drawn from a mix, texts with a shared start, a recorded trace or a dataset.
+//!
+//! Plain data, read out of the plan and its files and handed over whole: whoever sends the load needs no file of the plan's,
+//! and its digest says whether two workloads ask the same.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens of one block of a trace's hash ids (Mooncake's).
+pub const TRACE_BLOCK: u32 = 512;
+
+/// Beside mean lengths, what decides about prompts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Content {
+    /// Several kinds of lengths; empty: the workload's own.
+    pub mix: Vec<MixPart>,
+    /// The start that prompts have in common.
+    pub prefix: Option<SharedPrefix>,
+    /// Where texts come from.
+    pub source: Source,
+}
+
+/// One kind of requests in a mix.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MixPart {
+    /// Prompt tokens, mean.
+    pub isl: u32,
+    /// Prompt tokens, standard deviation.
+    pub isl_std: f64,
+    /// Output tokens, mean.
+    pub osl: u32,
+    /// Output tokens, standard deviation.
+    pub osl_std: f64,
+    /// How often, beside the other parts.
+    pub weight: f64,
+}
+
+/// A start that prompts of one group have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SharedPrefix {
+    /// Its tokens; part of the prompt's length.
+    pub tokens: u32,
+    /// How many different ones there are; each request draws its own.
+    pub groups: u32,
+    /// How long they stay the same.
+    pub per: PrefixScope,
+}
+
+/// How long a shared prefix stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrefixScope {
+    /// One level of one attempt: its own wave warms the cache, nothing else does.
+    Level,
+    /// The whole run: a level finds what earlier ones have left.
+    Run,
+}
+
+/// Where texts come from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Random words.
+    #[default]
+    Synthetic,
+    /// Random words with the lengths and the common parts of recorded requests; never empty.
+    Trace(Vec<TraceRequest>),
+    /// Texts of a file; never empty.
+    Dataset(Dataset),
+}
+
+/// One request of a trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TraceRequest {
+    /// Prompt tokens.
+    pub input_length: u32,
+    /// Output tokens.
+    pub output_length: u32,
+    /// One for each [`TRACE_BLOCK`] of the prompt: equal ids stand for equal tokens.
+    pub hash_ids: Vec<u64>,
+}
+
+/// Texts of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dataset {
+    /// Whether each prompt begins with a few words of its own, so that no cache meets it again.
+    pub unique: bool,
+    /// Requests in the order of the file.
+    pub requests: Vec<DatasetRequest>,
+}
+
+/// One request of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DatasetRequest {
+    /// What is said, the last by the user; never empty.
+    pub messages: Vec<Message>,
+    /// Output tokens.
+    pub osl: u32,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// Mean and standard deviation of prompt and output lengths over all requests of some content.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ContentLengths {
+    /// Prompt tokens, mean.
+    pub isl: f64,
+    /// See `isl`.
+    pub isl_std: f64,
+    /// Output tokens, mean.
+    pub osl: f64,
+    /// See `osl`.
+    pub osl_std: f64,
+}
+
+impl Content {
+    /// What the content says of lengths; `None` when it leaves them to the workload. Words of a dataset are taken for
+    /// tokens.
+    pub fn lengths(&self) -> Option<ContentLengths> {
+        let over = |items: Vec<(f64, f64, f64, f64, f64)>| {
+            let isl: Vec<_> = items.iter().map(|item| (item.0, item.1, item.4)).collect();
+            let outputs: Vec<_> = items.iter().map(|item| (item.2, item.3, item.4)).collect();
+            let ((isl, isl_std), (osl, osl_std)) = (mixed(&isl), mixed(&outputs));
+            ContentLengths { isl, isl_std, osl, osl_std }
+        };
+        match &self.source {
+            Source::Synthetic if self.mix.is_empty() => None,
+            Source::Synthetic => {
+                let part = |part: &MixPart| {
+                    (f64::from(part.isl), part.isl_std, f64::from(part.osl), part.osl_std, part.weight)
+                };
+                Some(over(self.mix.iter().map(part).collect()))
+            }
+            Source::Trace(requests) => {
+                let one = |request: &TraceRequest| {
+                    (f64::from(request.input_length), 0.0, f64::from(request.output_length), 0.0, 1.0)
+                };
+                Some(over(requests.iter().map(one).collect()))
+            }
+            Source::Dataset(dataset) => {
+                let one =
+                    |request: &DatasetRequest| (f64::from(request.words()), 0.0, f64::from(request.osl), 0.0, 1.0);
+                Some(over(dataset.requests.iter().map(one).collect()))
+            }
+        }
+    }
+}
+
+impl DatasetRequest {
+    /// Words between white space, at least 1: what is known of its length without a tokenizer.
+    pub fn words(&self) -> u32 {
+        let words = self.messages.iter().map(|message| message.content.split_whitespace().count()).sum::<usize>();
+        u32::try_from(words.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Mean and standard deviation of a mixture of (mean, standard deviation, weight).
+fn mixed(parts: &[(f64, f64, f64)]) -> (f64, f64) {
+    let weight: f64 = parts.iter().map(|part| part.2).sum();
+    let mean = parts.iter().map(|part| part.0 * part.2).sum::<f64>() / weight;
+    let variance = parts.iter().map(|part| (part.1.powi(2) + (part.0 - mean).powi(2)) * part.2).sum::<f64>() / weight;
+    (mean, variance.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_has_the_mean_and_spread_of_all_its_parts() {
+        let part = |isl, isl_std, weight| MixPart { isl, isl_std, osl: 10, osl_std: 0.0, weight };
+        let content = Content { mix: vec![part(100, 0.0, 3.0), part(500, 0.0, 1.0)], ..Content::default() };
+        let found = content.lengths().unwrap();
+        assert_eq!((found.isl, found.osl, found.osl_std), (200.0, 10.0, 0.0));
+        assert!((found.isl_std - 30_000_f64.sqrt()).abs() < 1e-9);
+        assert_eq!(Content::default().lengths(), None);
+    }
+}
