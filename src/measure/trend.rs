@@ -151,7 +151,7 @@ mod tests {
         let digits = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7];
         let found = trend(&digits.map(f64::from)).unwrap();
         assert_eq!((found.s, found.slope, found.correction), (19.0, 0.0, 1.0));
-        close(found.variance, 3068.333_333_333_333_5);
+        close(found.variance, 3_068.333_333_333_333_5);
         close(found.p, 0.745_216_255_360_702_7);
     }
 
