@@ -21,5 +21,5 @@ pub use error::ReportError;
 pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, RawExchange, RawSource, write_exports};
 pub use format::{FILE_VERSION, FileKind, VERSIONS, read_point, read_records, write_point};
 pub use imports::{IMPORTS, Import, Imported, is_foreign, read_foreign};
-pub use info::{DeploymentInfo, RunInfo, StepNote, StepState, read_info, write_run_results};
+pub use info::{DeploymentInfo, RunInfo, SearchAnswer, StepNote, StepState, read_info, write_run_results};
 pub use summary::{SUMMARY_FILE, summary_text, write_summary};

@@ -6,6 +6,7 @@ mod engines;
 mod header;
 mod levels;
 mod page;
+mod search;
 mod trouble;
 mod verdict;
 

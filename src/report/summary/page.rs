@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{best, definitions, engines, header, levels, trouble, verdict};
+use super::{best, definitions, engines, header, levels, search, trouble, verdict};
 use crate::base::write_atomic;
 use crate::report::{ReportError, RunResults};
 
@@ -15,6 +15,7 @@ pub fn summary_text(results: &RunResults) -> String {
         header::section(results),
         engines::section(results),
         verdict::section(results),
+        search::section(results),
         best::section(results),
         levels::section(results),
         trouble::section(results),
