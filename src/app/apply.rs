@@ -9,10 +9,11 @@ use super::catalog::catalog;
 use super::error::AppError;
 use crate::base::{Clock, Name, SystemClock, Timestamp, read_text, slug};
 use crate::measure::best_level;
-use crate::plan::{Address, Plan, StepSpec, expand, select};
+use crate::plan::{Address, Plan, StepSpec, expand, expand_searched, select};
 use crate::run::{
-    Cause, Choice, Edits, EventSink, ExecuteOptions, ExitCode, Frozen, Judge, NewRun, Run, RunError, RunLayout,
+    Cause, Choice, Edits, EventSink, ExecuteOptions, ExitCode, Expand, Frozen, Judge, NewRun, Run, RunError, RunLayout,
     RunReport, RunStatus, SourceFile, Stop, StopSignal, point_to, read_state, run_id, runs_of_plan, show_run,
+    steps_after,
 };
 use crate::steps;
 use crate::target::Left;
@@ -140,15 +141,18 @@ fn plan_name(path: &Path) -> Option<Name> {
 /// that matches nothing, a folder that cannot be written. What happens later is in the report.
 pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptions) -> Result<Applied, AppError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let steps = expand(&plan, &catalog());
+    let output_dir = options.output_dir.as_deref();
+    let existing = existing_run(&plan.name, output_dir)?;
+    let steps = match existing.as_deref().filter(|_| options.edits.resumes()) {
+        Some(dir) => steps_after(dir, &plan, &expander())?,
+        None => expand(&plan, &catalog()),
+    };
     let choice = choice(&options, &steps)?;
     let sources = vec![
         SourceFile { name: PLAN_SOURCE.to_owned(), bytes: read_text(path)?.into_bytes() },
         SourceFile { name: SETS_SOURCE.to_owned(), bytes: serde_json::json!(sets).to_string().into_bytes() },
     ];
     let frozen = Frozen { plan: plan.clone(), steps, sources };
-    let output_dir = options.output_dir.as_deref();
-    let existing = existing_run(&plan.name, output_dir)?;
     let unfinished = existing.as_deref().is_some_and(|dir| !matches!(show_run(dir).status, RunStatus::Finished(_)));
     let run = match existing {
         Some(dir) if options.edits.resumes() => Run::open(&dir, Arc::clone(&clock))?,
@@ -171,6 +175,7 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
         stop: options.stop,
         sinks: options.sinks,
         judge: Some(judge(judged, dir.clone())),
+        expand: Some(expander()),
     };
     let id = run.state().run().to_owned();
     let mut report = run.execute(current, &steps::action, execute).await?;
@@ -186,6 +191,11 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
     let summary = layout.summary();
     let summary = if summary.is_file() { Some(read_text(&summary)?) } else { None };
     Ok(Applied { dir, report, summary, notes })
+}
+
+/// All steps of a plan whose searches have found this.
+pub(super) fn expander() -> Expand {
+    Arc::new(|plan, outcomes| expand_searched(plan, &catalog(), outcomes))
 }
 
 /// What a session leaves behind.

@@ -131,6 +131,7 @@ pub(super) fn nothing_of_our_own(path: &Path) -> RunResults {
         notes: Vec::new(),
         incarnations_matter: false,
         objectives: Vec::new(),
+        searches: Vec::new(),
         compare: CompareRules { primary: "output-throughput".to_owned(), baseline: None, margin: 0.05 },
     };
     RunResults { info, points: Vec::new() }

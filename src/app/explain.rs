@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::apply::RESULTS;
-use super::catalog::catalog;
+use super::apply::expander;
 use super::error::AppError;
 use crate::plan::{Address, NoMatch, Plan, StepSpec, expand, select};
 use crate::run::{
     Choice, Edits, FieldDiff, Frozen, Outlook, RunLayout, StepReport, explain_step, find_run, frozen_of, preview,
-    read_state,
+    read_state, steps_after,
 };
 
 /// All that is known of one step of one run.
@@ -37,7 +37,7 @@ pub fn explain(run: &str, address: &str, plan: Option<&Plan>) -> Result<Explanat
     let layout = RunLayout::new(&dir);
     let state = read_state(&layout)?;
     let frozen = match plan {
-        Some(plan) => Frozen { plan: plan.clone(), steps: expand(plan, &catalog()), sources: Vec::new() },
+        Some(plan) => Frozen { plan: plan.clone(), steps: steps_after(&dir, plan, &expander())?, sources: Vec::new() },
         None => {
             let (plan, steps) = frozen_of(&dir)?;
             Frozen { plan, steps, sources: Vec::new() }

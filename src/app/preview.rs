@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::existing_run;
+use super::apply::{existing_run, expander};
 use super::catalog::catalog;
 use super::error::AppError;
 use crate::plan::{Plan, StepSpec, expand, gpu_hours};
-use crate::run::{Choice, Edits, Frozen, Outlook, preview as outlooks};
+use crate::run::{Choice, Edits, Frozen, Outlook, preview as outlooks, steps_after};
 
 /// What would be done.
 #[derive(Debug, Clone)]
@@ -36,8 +36,11 @@ impl Preview {
 /// # Errors
 /// When an earlier run of the plan cannot be read.
 pub fn preview(plan: &Plan, output_dir: Option<&Path>) -> Result<Preview, AppError> {
-    let steps = expand(plan, &catalog());
     let run = existing_run(&plan.name, output_dir)?;
+    let steps = match &run {
+        Some(dir) => steps_after(dir, plan, &expander())?,
+        None => expand(plan, &catalog()),
+    };
     let frozen = Frozen { plan: plan.clone(), steps: steps.clone(), sources: Vec::new() };
     let choice = Choice { edits: Edits::Accept, ..Choice::default() };
     let outlooks = outlooks(run.as_deref(), Some(&frozen), &choice)?;

@@ -161,8 +161,8 @@ pub const METRICS: &[Metric] = &[
         title: "Time to first token, from sending",
         unit: "ms",
         better: Better::Lower,
-        definition: "first chunk with text (content or reasoning) - send, in every shape of load",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.first_text?))),
+        definition: "first chunk with text (content or reasoning) - send, where latencies count from arrival (open loop)",
+        formula: Formula::PerRequest(|record| record.due.and(Some(ms(record.sent, record.first_text?)))),
     },
     Metric {
         id: "request-latency-from-send",
@@ -170,8 +170,8 @@ pub const METRICS: &[Metric] = &[
         title: "Request latency, from sending",
         unit: "ms",
         better: Better::Lower,
-        definition: "last chunk with text - send, in every shape of load",
-        formula: Formula::PerRequest(|record| Some(ms(record.sent, record.last_text?))),
+        definition: "last chunk with text - send, where latencies count from arrival (open loop)",
+        formula: Formula::PerRequest(|record| record.due.and(Some(ms(record.sent, record.last_text?)))),
     },
     Metric {
         id: "send-delay",
@@ -179,8 +179,8 @@ pub const METRICS: &[Metric] = &[
         title: "Delay of sending",
         unit: "ms",
         better: Better::Lower,
-        definition: "send - scheduled arrival in an open loop, 0 in a closed one",
-        formula: Formula::PerRequest(|record| Some(ms(record.begun(), record.sent))),
+        definition: "send - scheduled arrival, in an open loop",
+        formula: Formula::PerRequest(|record| Some(ms(record.due?, record.sent))),
     },
     Metric {
         id: "normalised-latency",

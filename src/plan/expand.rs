@@ -138,8 +138,7 @@ fn workload_steps<'a>(
     }
 }
 
-/// The levels of a workload: those that the plan lists, or those on the way of its search and whatever else of it was
-/// measured.
+/// The levels of a workload: those that the plan lists, or those on the way of its search.
 fn searched_levels(
     (plan, catalog): (&Plan, &Catalog),
     deployment: &Deployment,
@@ -151,15 +150,7 @@ fn searched_levels(
         return workload.levels(gpus_of(plan, deployment, catalog));
     };
     let key = |level| (deployment.name.clone(), workload.name.clone(), block, level);
-    let mut levels = search.walk(|level| outcomes.get(&key(level)).copied()).path;
-    let measured =
-        outcomes.keys().filter(|(of, under, at, _)| *of == deployment.name && *under == workload.name && *at == block);
-    for (_, _, _, level) in measured {
-        if !levels.contains(level) {
-            levels.push(*level);
-        }
-    }
-    levels
+    search.walk(|level| outcomes.get(&key(level)).copied()).path
 }
 
 /// Places of the steps that a rule names for the step at `at`.

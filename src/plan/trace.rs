@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::measure::Rate;
 
@@ -59,17 +60,14 @@ pub(super) fn read(path: &Path) -> Result<Trace, TraceFault> {
 }
 
 fn parse(text: impl BufRead) -> Result<Trace, TraceFault> {
-    #[derive(Deserialize)]
-    struct Entry {
-        timestamp: f64,
-    }
     let mut moments: Vec<f64> = Vec::new();
     for (line, text) in (1..).zip(text.lines()) {
         let text = text?;
         if text.trim().is_empty() {
             continue;
         }
-        let Ok(Entry { timestamp }) = serde_json::from_str(&text) else { return Err(TraceFault::Line { line }) };
+        let entry: Map<String, Value> = serde_json::from_str(&text).map_err(|_| TraceFault::Line { line })?;
+        let timestamp = entry.get("timestamp").and_then(Value::as_f64).ok_or(TraceFault::Line { line })?;
         if timestamp < 0.0 {
             return Err(TraceFault::Negative { line });
         }

@@ -158,6 +158,7 @@ pub(super) mod tests {
             notes: Vec::new(),
             incarnations_matter: true,
             objectives: Vec::new(),
+            searches: Vec::new(),
             compare: CompareRules { primary: "output-throughput-per-gpu".to_owned(), baseline: None, margin: 0.02 },
         }
     }

@@ -10,7 +10,7 @@ use super::error::ReportError;
 use super::format::{FileKind, RESULTS_CSV, RESULTS_JSON, from_json, to_json};
 use super::rows::{rows, write_csv};
 use crate::base::{Name, Timestamp, write_atomic, write_atomic_with};
-use crate::measure::{Bound, CompareRules, METRICS};
+use crate::measure::{Bound, CompareRules, Level, METRICS};
 
 /// A run, without its points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,27 @@ pub struct RunInfo {
     pub objectives: Vec<Bound>,
     /// What the verdict is about.
     pub compare: CompareRules,
+    /// What searches for the highest load found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<SearchAnswer>,
+}
+
+/// What a search for the highest load that keeps the objectives came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchAnswer {
+    /// Of this deployment.
+    pub deployment: Name,
+    /// With this workload.
+    pub workload: Name,
+    /// The highest load that keeps the objectives.
+    pub kept: Option<Level>,
+    /// The lowest that does not.
+    pub missed: Option<Level>,
+    /// Loads on the way to it.
+    pub loads: u32,
+    /// How the search ended, in words.
+    pub ended: String,
 }
 
 /// One deployment, as far as a report needs to know it.

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::RunError;
 use super::layout::RunLayout;
-use crate::base::{Digest, create_dir, digest_json, read_text, remove_dir, sync_tree, write_atomic};
+use crate::base::{
+    Digest, create_dir, digest_json, list_dir, read_limited, read_text, remove_dir, sync_tree, write_atomic,
+};
 use crate::plan::{Plan, StepSpec};
 
 /// A text that a run is made from.
@@ -59,6 +61,28 @@ pub(super) fn freeze(layout: &RunLayout, generation: u32, frozen: &Frozen) -> Re
         keep_fingerprint(layout, fingerprint)?;
     }
     Ok(())
+}
+
+/// Longest text that is carried on: far beyond any plan or manifest.
+const LONGEST_SOURCE: u64 = 1 << 30;
+
+/// The texts of a generation, as they were written.
+pub(super) fn sources(layout: &RunLayout, generation: u32) -> Result<Vec<SourceFile>, RunError> {
+    let root = layout.frozen(generation).join("sources");
+    let (mut found, mut open) = (Vec::new(), vec![String::new()]);
+    while let Some(folder) = open.pop() {
+        for entry in list_dir(&root.join(&folder))? {
+            let name = if folder.is_empty() { entry } else { format!("{folder}/{entry}") };
+            let path = root.join(&name);
+            if path.is_dir() {
+                open.push(name);
+            } else {
+                found.push(SourceFile { bytes: read_limited(&path, LONGEST_SOURCE)?, name });
+            }
+        }
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
 }
 
 fn keep_fingerprint(layout: &RunLayout, step: &StepSpec) -> Result<(), RunError> {

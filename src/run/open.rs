@@ -10,6 +10,7 @@ use super::error::RunError;
 use super::events::{EVENTS_SCHEMA, EventBody, EventLevel, EventSink, Events, Outlook};
 use super::frozen::{self, Frozen};
 use super::graph::Graph;
+use super::grow::{Expand, grown};
 use super::journal::{self, Event, Journal, Replay};
 use super::layout::{self, RunLayout};
 use super::lock::{Holder, RunLock};
@@ -56,6 +57,8 @@ pub struct ExecuteOptions {
     pub sinks: Vec<Arc<dyn EventSink>>,
     /// Asked before the last event.
     pub judge: Option<Judge>,
+    /// Makes a longer list of steps, where the plan searches.
+    pub expand: Option<Expand>,
 }
 
 /// A run that this process has, until this is dropped.
@@ -164,10 +167,15 @@ impl Run {
         actions: &Actions<'_>,
         options: ExecuteOptions,
     ) -> Result<RunReport, RunError> {
-        let ExecuteOptions { choice, tool, stop, sinks, judge } = options;
+        let ExecuteOptions { choice, tool, stop, sinks, judge, expand } = options;
+        let expand = expand.filter(|_| choice.until.is_none());
         let current = current.filter(|_| choice.edits != Edits::Ignore);
         let plan = current.as_ref().map_or_else(|| self.plan.clone(), |current| current.plan.clone());
         let steps = current.as_ref().map_or_else(|| self.steps.clone(), |current| current.steps.clone());
+        let steps = match &expand {
+            Some(expand) => grown(expand, &plan, &steps, &self.state, Some(&self.layout)),
+            None => steps,
+        };
         let graph = Graph::new(amend::with_open_endings(steps, &self.steps, &self.state))?;
         let places = graph.steps().iter().enumerate();
         let places = places.filter_map(|(at, step)| Some((&step.address, graph.published_at(at)?)));
@@ -180,9 +188,11 @@ impl Run {
         let actions: Vec<_> = graph.steps().iter().map(by_kind).collect::<Result<_, _>>()?;
 
         let session = self.begin_session(&tool)?;
-        if let Some(current) = current {
-            self.amend(&plan, graph.steps(), current.sources)?;
-        }
+        let sources = match current {
+            Some(current) => current.sources,
+            None => frozen::sources(&self.layout, self.state.generation())?,
+        };
+        self.amend(&plan, graph.steps(), sources)?;
         let mut events = Events::new(sinks, self.layout.events());
         let hello = EventBody::Hello {
             schema: EVENTS_SCHEMA,
@@ -222,6 +232,7 @@ impl Run {
             verdicts,
             keep: choice.keep,
             stop,
+            expand,
         });
         dispatcher.run().await;
         Ok(dispatcher.conclude(judge.unwrap_or_else(|| Box::new(|_| Vec::new()))))

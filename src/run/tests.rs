@@ -5,6 +5,7 @@ mod edits;
 mod faults;
 mod oracle;
 mod policies;
+mod search;
 mod shelf;
 mod stage;
 mod stopping;

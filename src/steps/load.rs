@@ -10,14 +10,17 @@ use serde_json::json;
 
 use super::hooks::{self, Moment};
 use super::point::{self, Circumstances, Observed};
+use super::search;
 use super::sending::{self, Sending};
 use super::surroundings::{Surroundings, folder};
 use super::traffic;
 use crate::base::{format_duration, format_quantity};
 use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Pacing, Place, Tuning, Work};
 use crate::measure::Breach;
-use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
-use crate::run::{BoxFuture, FailureKind, Invalid, Progress, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::plan::{LoadOutcome, NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
+use crate::run::{
+    BoxFuture, FailureKind, Invalid, OBJECTIVES, Progress, StepAction, StepContext, StepFailure, StepOutcome,
+};
 use crate::target::{Deployed, Ready};
 
 pub(super) const ROW: StepRow = StepRow {
@@ -123,11 +126,15 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, level, transport };
     let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     sending.acknowledge(cx, &receipt).await?;
-    let invalid = summary.invalid.iter().map(|breach| Invalid {
-        rule: breach.rule.clone(),
-        reason: breach.reason.clone(),
-        momentary: breach.momentary,
-    });
+    let objectives = search::outcome(&summary, &point::bounds(&cx.shared.plan));
+    // A search asks whether a load is too much: that it is, is a good answer, however the server says it.
+    let answered = workload.shape.search.is_some() && objectives == LoadOutcome::Missed;
+    let invalid =
+        summary.invalid.iter().filter(|breach| !answered || !search::is_too_much(&breach.rule)).map(|breach| Invalid {
+            rule: breach.rule.clone(),
+            reason: breach.reason.clone(),
+            momentary: breach.momentary,
+        });
     let short = |metric: &str, statistic: &str| summary.number(metric, statistic);
     Ok(StepOutcome {
         output: json!({
@@ -137,6 +144,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
             "itl-mean-ms": short("inter-token-latency", "mean"),
             "tok-s": short("output-throughput", "value"),
             "incarnation": summary.meta.incarnation,
+            OBJECTIVES: objectives,
         }),
         invalid: invalid.collect(),
     })

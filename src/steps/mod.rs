@@ -14,6 +14,7 @@ mod preflight;
 mod raw;
 mod render;
 mod results;
+mod search;
 mod sending;
 mod summarize;
 mod surroundings;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::point::bounds;
+use super::search;
 use super::surroundings::target;
 use crate::base::{Timestamp, digest_json};
 use crate::measure::CompareRules;
@@ -41,6 +42,7 @@ pub fn run_info(plan: &Plan, run: &str, started: Timestamp, notes: Vec<StepNote>
         notes,
         incarnations_matter: plan.policy.incarnation != IncarnationPolicy::Any,
         objectives: bounds(plan),
+        searches: Vec::new(),
         compare: CompareRules {
             primary: plan.compare.primary.clone(),
             baseline: plan.compare.baseline.clone(),
@@ -87,5 +89,6 @@ pub fn with_plan(dir: &Path, plan: &Plan, info: RunInfo) -> Result<RunResults, R
             point.summary.set_objectives(&objectives, &records);
         }
     }
+    results.info.searches = search::answers(plan, &results);
     Ok(results)
 }

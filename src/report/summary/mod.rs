@@ -7,6 +7,7 @@ mod header;
 mod levels;
 mod more;
 mod page;
+mod search;
 mod server;
 mod trouble;
 mod verdict;

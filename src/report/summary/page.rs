@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{best, definitions, engines, header, levels, more, server, trouble, verdict, windows};
+use super::{best, definitions, engines, header, levels, more, search, server, trouble, verdict, windows};
 use crate::base::write_atomic;
 use crate::report::{ReportError, RunResults};
 
@@ -15,6 +15,7 @@ pub fn summary_text(results: &RunResults) -> String {
         header::section(results),
         engines::section(results),
         verdict::section(results),
+        search::section(results),
         best::section(results),
         levels::section(results),
         windows::section(results),

@@ -14,6 +14,7 @@ use super::super::decide::Decision;
 use super::super::error::RunError;
 use super::super::events::{EventBody, EventLevel, Events};
 use super::super::graph::{Graph, Life};
+use super::super::grow::Expand;
 use super::super::journal::{Event, Journal};
 use super::super::layout::RunLayout;
 use super::super::outcome::{Cause, ExitCode};
@@ -92,6 +93,7 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) verdicts: Vec<Verdict>,
     pub(in crate::run) keep: bool,
     pub(in crate::run) stop: Stop,
+    pub(in crate::run) expand: Option<Expand>,
 }
 
 /// The task that owns the run.
@@ -106,6 +108,8 @@ pub(in crate::run) struct Dispatcher {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) keep: bool,
     pub(super) stop: Stop,
+    /// Makes a longer list of steps, where the plan searches.
+    pub(super) expand: Option<Expand>,
     pub(super) standing: Vec<Standing>,
     /// Attempts of this session, by place.
     pub(super) tries: Vec<u32>,
@@ -144,6 +148,7 @@ impl Dispatcher {
             verdicts: parts.verdicts,
             keep: parts.keep,
             stop: parts.stop,
+            expand: parts.expand,
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             asking,
@@ -180,7 +185,10 @@ impl Dispatcher {
                 }
                 () = stop.reached(StopLevel::Orderly), if !self.stopping => self.end_in_order(),
                 Some(request) = self.asked.recv() => self.answer(request),
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended);
+                    self.grow();
+                }
                 () = over(self.grace.as_mut()), if self.grace.is_some() => {
                     self.grace = None;
                     self.give_up_on_those_told_to_end();

@@ -10,6 +10,7 @@
 mod answer;
 mod core;
 mod finish;
+mod grow;
 mod report;
 mod schedule;
 mod task;

@@ -145,7 +145,7 @@ pub enum Event {
         /// Digest of that.
         digest: Digest,
     },
-    /// An edit of the plan was accepted.
+    /// An edit of the plan was accepted, or a search found the load that it measures next.
     #[serde(rename = "plan.amended")]
     PlanAmended {
         /// The number of the new frozen folder.

@@ -81,6 +81,8 @@ pub(in crate::run) struct Stage {
     pub(in crate::run) world: World,
     pub(in crate::run) frozen: Frozen,
     pub(in crate::run) clock: Arc<dyn Clock>,
+    /// Makes the plan grow, if it searches.
+    pub(in crate::run) expand: Option<Expand>,
     _folder: tempfile::TempDir,
 }
 
@@ -98,6 +100,7 @@ impl Stage {
             world: World::default(),
             frozen,
             clock: Arc::new(ManualClock::at(Timestamp(1_795_558_203_250_000_000))),
+            expand: None,
             _folder: folder,
         }
     }
@@ -128,9 +131,10 @@ impl Stage {
 
     pub(in crate::run) fn session_with(
         &self,
-        options: ExecuteOptions,
+        mut options: ExecuteOptions,
         wrap: impl FnOnce(Box<dyn JournalFile>) -> Box<dyn JournalFile>,
     ) -> Result<RunReport, RunError> {
+        options.expand.clone_from(&self.expand);
         let mut run = self.take()?;
         run.wrap_journal(wrap);
         let world = self.world.clone();
