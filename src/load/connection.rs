@@ -35,6 +35,8 @@ pub(super) struct Connection {
     ended: bool,
     /// Nanoseconds that opening it took.
     pub(super) connect: u64,
+    /// A response has been read from it.
+    pub(super) served: bool,
 }
 
 impl Connection {
@@ -62,7 +64,7 @@ impl Connection {
             }
         };
         let (sender, driver) = http1::handshake(TokioIo::new(transport)).await.map_err(io::Error::other)?;
-        Ok(Self { sender, driver: Box::pin(driver), stamps, ended: false, connect: 0 })
+        Ok(Self { sender, driver: Box::pin(driver), stamps, ended: false, connect: 0, served: false })
     }
 
     /// Polls `what` and, as long as it waits, the connection that it waits for.

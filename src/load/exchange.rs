@@ -157,6 +157,7 @@ pub(super) async fn exchange(
             return Exchanged { record, reusable: false, retry_after: None, raw };
         }
     };
+    waiting.connection.served = true;
     record.headers = Some(waiting.connection.stamps.last_read().0);
     record.status = Some(response.status().as_u16());
     let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -223,7 +224,8 @@ async fn send(
     .await;
     let mut response = pin!(waiting.connection.sender.send_request(request));
     let answered = waiting.wait(|cx| response.as_mut().poll(cx)).await.map_err(given_up)?;
-    answered.map_err(|error| (FailureClass::Reset, chain(&error)))
+    let broken = if waiting.connection.served { FailureClass::Stale } else { FailureClass::Reset };
+    answered.map_err(|error| (broken, chain(&error)))
 }
 
 fn request_of(route: &Route<'_>, prepared: &Prepared) -> Request<Full<Bytes>> {

@@ -15,6 +15,8 @@ pub const MAX_EVENT_BYTES: usize = 8 << 20;
 const MAX_CHUNKS: usize = 100_000;
 /// Bytes kept of a body that is no event stream.
 const MAX_ERROR_BYTES: usize = 64 << 10;
+/// Lines that are no field of an event stream after which a body without a single event is read no further.
+const MAX_STRAY: u64 = 1000;
 /// Characters of a failure's detail.
 const MAX_DETAIL: usize = 300;
 
@@ -113,9 +115,12 @@ impl Reading {
         match std::mem::replace(&mut self.body, Body::Other(Vec::new())) {
             Body::Stream(mut reader) => {
                 let fed = reader.feed(bytes, |event| self.event(stamp, event));
+                let stray = reader.stray_lines();
                 self.body = Body::Stream(reader);
                 if let Err(error) = fed {
                     self.fail(FailureClass::TooLarge, error.to_string());
+                } else if self.events == 0 && stray > MAX_STRAY {
+                    self.fail(FailureClass::Malformed, format!("{stray} lines and no event among them"));
                 }
                 match self.failure {
                     Some((FailureClass::Malformed | FailureClass::TooLarge, _)) => ControlFlow::Break(()),

@@ -123,6 +123,9 @@ pub enum FailureClass {
     Connect,
     /// The connection broke before the response's head.
     Reset,
+    /// The same on a connection that had served a request before: the server closed it while the next one was on its way. Never
+    /// sent again, because the server may have begun to work on it.
+    Stale,
     /// The whole request took longer than allowed.
     Timeout,
     /// Nothing came for longer than allowed.
@@ -162,6 +165,7 @@ impl FailureClass {
         match self {
             Self::Connect => "connect",
             Self::Reset => "reset",
+            Self::Stale => "stale-connection",
             Self::Timeout => "timeout",
             Self::IdleTimeout => "idle-timeout",
             Self::Rejected => "rejected",

@@ -139,7 +139,7 @@ fn was_cut(summary: &PointSummary) -> bool {
 /// `None`: the failure says nothing about the server.
 fn is_cut(class: FailureClass) -> Option<bool> {
     match class {
-        FailureClass::Connect | FailureClass::Reset | FailureClass::Cut => Some(true),
+        FailureClass::Connect | FailureClass::Reset | FailureClass::Stale | FailureClass::Cut => Some(true),
         FailureClass::Timeout
         | FailureClass::IdleTimeout
         | FailureClass::Rejected

@@ -345,6 +345,40 @@ fn is_acyclic(steps: &[StepSpec]) -> bool {
     }
 }
 
+/// What a fault puts into a plan.
+const FAULTS: &[&str] = &[
+    "",
+    "",
+    "\n",
+    "=",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "'",
+    "\"\"\"",
+    "#",
+    ".",
+    ",",
+    "-1",
+    "1e999",
+    "nan",
+    "99999999999999999999",
+    "\u{0}",
+    "\u{1f600}",
+    "{{ matrix.x }}",
+    "[workload]\n",
+    "isl = 1\n",
+    "mix = [{}]\n",
+    "trace = \"/\"\n",
+    "dataset = \"x\"\n",
+    "shared-prefix = { tokens = 0 }\n",
+    "request-rate = [0]\n",
+    "like = \"a\"\n",
+    "true",
+];
+
 prop_compose! {
     fn plan_text()(
         workloads in prop::collection::vec((1_u32..4, 1_usize..4), 1..4),
@@ -389,6 +423,29 @@ proptest! {
             .sum();
         let steps = expand(&plan, &CATALOG);
         prop_assert_eq!(steps.iter().filter(|step| step.kind == "load").count(), points);
+    }
+
+    #[test]
+    fn a_good_plan_with_faults_is_a_plan_or_has_errors_to_show(
+        which in any::<prop::sample::Index>(),
+        faults in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..30, 0_usize..FAULTS.len()), 1..6),
+    ) {
+        let all: Vec<_> = ["tests/fixtures/plans/good", "plans"]
+            .into_iter()
+            .flat_map(|dir| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()))
+            .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let mut text: Vec<char> = fs::read_to_string(&all[which.index(all.len())]).unwrap().chars().collect();
+        for (at, length, with) in faults {
+            let at = at.index(text.len() + 1);
+            let end = (at + length).min(text.len());
+            text.splice(at..end, FAULTS[with].chars());
+        }
+        let checked = check(&text.into_iter().collect::<String>(), &[]);
+        prop_assert_eq!(checked.plan.is_some(), !checked.problems.has_errors());
+        checked.problems.render(&checked.sources, false);
     }
 
     #[test]

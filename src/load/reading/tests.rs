@@ -230,8 +230,23 @@ fn tokens_come_from_the_last_usage_and_else_from_chunks() {
     assert_eq!((textless.output_tokens().0, textless.first_text, class(&outcome)), (Some(3), None, "ok"));
 }
 
+#[test]
+fn a_million_reads_of_one_byte_are_counted_and_mean_what_one_read_means() {
+    let token = TOKEN.as_bytes();
+    let body = [&token.repeat(1_000_000 / token.len()), FINISH.as_bytes()].concat();
+    let mut reading = Reading::new(200, Some("text/event-stream"), 0, 16);
+    for (at, byte) in (1..).zip(&body) {
+        assert!(reading.bytes(at, at, std::slice::from_ref(byte)).is_continue());
+    }
+    let outcome = reading.outcome(BodyEnd::Whole);
+    let (whole, _) = read(200, Some("text/event-stream"), &[&body]);
+    assert_eq!((class(&outcome), reading.chunks.len()), ("ok", whole.chunks.len()));
+    assert_eq!(u64::from(reading.reads), body.len() as u64);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    // A quarter of the usual number, which PROPTEST_CASES sets: each reads a whole transcript.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     #[test]
     fn transcripts_cut_anywhere_mean_the_same(

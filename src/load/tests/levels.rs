@@ -182,6 +182,52 @@ async fn a_stream_without_end_is_given_up() {
     assert_eq!(class, "timeout", "{record:?}");
 }
 
+/// The head of a body that ends with its connection.
+fn open_head() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec()
+}
+
+#[tokio::test]
+async fn garbage_at_full_speed_is_soon_left_alone() {
+    for garbage in ["\u{0}\u{7f}nothing of any sense here\n", "{\"a\": [\r", "data data data\n\n"] {
+        let (class, record) = class_of(Reply::Then(open_head(), garbage.repeat(500).into_bytes())).await;
+        assert_eq!(class, "malformed", "{record:?}");
+        assert!(record.bytes < 4 << 20, "{}", record.bytes);
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_end_is_read_no_further_than_the_limit() {
+    let head = [open_head(), b"data: ".to_vec()].concat();
+    let server = Server::start(move |_, _| Reply::Then(head.clone(), vec![b'x'; 1 << 16])).await;
+    let run = run(&server, &spec(1, 1)).await;
+    let record = &run.records[0];
+    assert_eq!(class(record), "too-large", "{record:?}");
+    let limit = MAX_EVENT_BYTES as u64;
+    assert!((limit..limit + (4 << 20)).contains(&record.bytes), "{}", record.bytes);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_byte_by_byte_is_read_as_any_other() {
+    let bytes = good(41, 5).concat();
+    let server = Server::start(move |_, _| Reply::Bytes(bytes.iter().map(|byte| vec![*byte]).collect())).await;
+    let run = run(&server, &spec(1, 3)).await;
+    assert_eq!(classes(&run), BTreeMap::from([("ok", 3)]));
+    assert!(run.records.iter().all(|record| record.chunks.len() == 5 && record.output_tokens == Some(5)));
+}
+
+#[tokio::test]
+async fn a_used_connection_that_breaks_under_the_next_request_is_a_class_of_its_own_and_nothing_is_sent_twice() {
+    // Every second request of a connection is taken and not answered.
+    let server = Server::start(|seen, before| {
+        if before % 2 == 0 { Reply::Bytes(good(1, max_tokens(seen))) } else { Reply::AndClose(Vec::new()) }
+    })
+    .await;
+    let run = run(&server, &spec(1, 4)).await;
+    assert_eq!(classes(&run), BTreeMap::from([("ok", 2), ("stale-connection", 2)]));
+    assert_eq!(server.seen().len(), 4);
+}
+
 #[tokio::test]
 async fn a_server_that_never_ends_after_done_is_no_failure() {
     let text = format!("{}{}", token("a"), ending(1, 1));

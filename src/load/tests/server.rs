@@ -20,6 +20,8 @@ pub(in crate::load) enum Reply {
     AndHang(Vec<Vec<u8>>),
     /// These bytes again and again.
     ForEver(Vec<u8>),
+    /// The first bytes, then the others again and again.
+    Then(Vec<u8>, Vec<u8>),
 }
 
 /// One request as it was seen.
@@ -108,6 +110,11 @@ async fn serve(
             Reply::Bytes(pieces) => (pieces, 'k'),
             Reply::AndClose(pieces) => (pieces, 'c'),
             Reply::AndHang(pieces) => (pieces, 'h'),
+            Reply::Then(head, piece) => {
+                let _ = stream.write_all(&head).await;
+                while stream.write_all(&piece).await.is_ok() {}
+                return;
+            }
             Reply::ForEver(piece) => {
                 while stream.write_all(&piece).await.is_ok() {}
                 return;

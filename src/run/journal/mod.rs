@@ -1,6 +1,8 @@
 //! The journal: the truth about a run, from which everything else can be derived.
 
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod line;
 mod read;
 mod write;
