@@ -129,12 +129,16 @@ fn a_successful_status_hides_no_image_that_cannot_be_pulled() {
 #[ignore = "needs a cluster"]
 fn a_graph_that_calls_itself_ready_and_serves_nothing_is_not_measured() {
     let Some((_operator, room)) = begin("rules-unserved", Knobs::default()) else { return };
-    room.world.write("plan.toml", plan(&room.namespace, "[1]", "ready-deadline = \"45s\""));
-    // The operator gives a component without type nothing to serve with: it runs, and that is called ready.
-    let worker = "image: dynbench.local/dynamo:1.6.1\n              command: [sleep, \"1000\"]";
-    room.world.write("objects.yaml", graph("", worker));
+    room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
+    // It passes its probes and registers no model.
+    let probe = "{exec: {command: ['true']}}";
+    let worker = format!(
+        "image: dynbench.local/dynamo:1.6.1\n              command: [sleep, '1000']\n              \
+         startupProbe: {probe}\n              readinessProbe: {probe}\n              livenessProbe: {probe}"
+    );
+    room.world.write("objects.yaml", graph("type: worker", &worker));
     let said = room.world.ends(3, &["apply", "plan.toml"]).essence();
-    assert!(said.contains("/v1/models"), "{said}");
+    assert!(said.contains("every pod is ready, and no model has been listed"), "{said}");
     assert_eq!(room.left_behind(), "");
 }
 

@@ -132,8 +132,11 @@ pub(super) fn deployment(graph: &Value, component: &Component) -> Value {
     let mut pod = json!({"serviceAccountName": account, "terminationGracePeriodSeconds": 60,
         "securityContext": {"fsGroup": 1000}});
     merge(&mut pod, &template["spec"]);
-    let mut main = defaults(graph, component);
-    merge(&mut main, &pod["containers"][0]);
+    let mut main = defaults(component);
+    // What the user says of a key replaces the default of that key whole.
+    for (key, value) in pod["containers"][0].as_object().into_iter().flatten() {
+        main[key] = value.clone();
+    }
     let own = environment(graph, component);
     let users = pod["containers"][0]["env"].as_array().cloned().unwrap_or_default();
     let named = |name: &Value| users.iter().any(|user| user["name"] == *name);
@@ -149,7 +152,7 @@ pub(super) fn deployment(graph: &Value, component: &Component) -> Value {
 }
 
 /// What a container gets where the user says nothing.
-fn defaults(_graph: &Value, component: &Component) -> Value {
+fn defaults(component: &Component) -> Value {
     let probe = |path: &str, port: &str, rest: Value| {
         let mut probe = json!({"httpGet": {"path": path, "port": port}});
         merge(&mut probe, &rest);
@@ -206,9 +209,12 @@ fn environment(graph: &Value, component: &Component) -> Vec<Value> {
 /// The Service of a component. Its selector names neither the graph nor the hash.
 pub(super) fn service(graph: &Value, component: &Component) -> Value {
     let (port, target) = if component.kind == "frontend" { (8000, "http") } else { (9090, "system") };
+    // Pods find each other by the Services that carry these.
+    let mut labels = labels(graph, component);
+    labels["nvidia.com/dynamo-discovery-backend"] = json!("kubernetes");
+    labels["nvidia.com/dynamo-discovery-enabled"] = json!("true");
     json!({"apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": component.workload.replace('.', "-"), "labels": labels(graph, component),
-            "ownerReferences": owner(graph)},
+        "metadata": {"name": component.workload.replace('.', "-"), "labels": labels, "ownerReferences": owner(graph)},
         "spec": {"ports": [{"name": target, "port": port, "targetPort": target, "protocol": "TCP"}],
             "selector": {"nvidia.com/dynamo-component-type": component.kind,
                 "nvidia.com/dynamo-namespace": dynamo_namespace(graph),

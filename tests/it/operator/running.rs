@@ -163,7 +163,15 @@ async fn uninstall(client: &Client, namespace: &str, installed: &[String]) {
         let _gone = graphs.patch(&name, &PatchParams::default(), &none).await;
     }
     for name in installed {
-        let _gone = api(client, None, EXTENSIONS.0, EXTENSIONS.1).delete(name, &params).await;
+        let definitions = api(client, None, EXTENSIONS.0, EXTENSIONS.1);
+        let _gone = definitions.delete(name, &params).await;
+        // The next one must not meet it on its way out.
+        for _ in 0..300 {
+            match definitions.get_opt(name).await {
+                Ok(None) => break,
+                Ok(Some(_)) | Err(_) => tokio::time::sleep(TICK).await,
+            }
+        }
     }
 }
 
