@@ -37,8 +37,6 @@ impl<'a> Condition<'a> {
 pub(super) struct Owner<'a> {
     /// `ReplicaSet`
     pub(super) kind: &'a str,
-    /// Its name.
-    pub(super) name: &'a str,
     /// Its uid.
     pub(super) uid: &'a str,
 }
@@ -149,7 +147,7 @@ impl<'a> View<'a> {
     /// The controlling owner.
     pub(super) fn owner(self) -> Option<Owner<'a>> {
         let owner = self.list("/metadata/ownerReferences").find(|owner| owner.flag("/controller"))?;
-        Some(Owner { kind: owner.text("/kind"), name: owner.text("/name"), uid: owner.text("/uid") })
+        Some(Owner { kind: owner.text("/kind"), uid: owner.text("/uid") })
     }
 
     /// The condition of a type.
