@@ -99,7 +99,10 @@ fn fails(room: &Room, code: i32, snapshot: &str, objects: &str) {
     filters.add_filter(r"web-[0-9a-f]{8,10}-[a-z0-9]{5}", "web-[POD]");
     filters.add_filter(r"web-[0-9a-f]{8,10}\b", "web-[REVISION]");
     filters.add_filter(r"\bnode-\d\b", "[NODE]");
+    // How often something was seen by then, and which of two objects says it first, is a matter of the moment.
+    filters.add_filter(r" \(\d+ times\)", "");
     filters.add_filter(r"\d+ times", "[N] times");
+    filters.add_filter(r"(Deployment web|ReplicaSet \S+): the cluster refuses", "[OBJECT]: the cluster refuses");
     filters.add_filter(r"\b\d+m\d\ds\b", "[TIME]");
     filters.add_filter(r"\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", "([UID])");
     filters.add_filter(r"198\.18\.\d+\.\d+(:\d+)?", "[IP]");
