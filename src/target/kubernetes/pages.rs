@@ -45,14 +45,13 @@ mod tests {
         };
         let pods = [
             pod(json!({"nvidia.com/dynamo-component-type": "prefill"})),
-            pod(json!({"nvidia.com/dynamo-component-type": "worker", "nvidia.com/dynamo-sub-component-type": "decode"})),
+            pod(
+                json!({"nvidia.com/dynamo-component-type": "worker", "nvidia.com/dynamo-sub-component-type": "decode"}),
+            ),
             pod(json!({"nvidia.com/dynamo-component-type": "frontend"})),
             pod(json!({})),
         ];
         let found: Vec<_> = of(&[], &pods).into_iter().map(|page| (page.url, page.role.unwrap())).collect();
-        assert_eq!(
-            found,
-            ["prefill", "decode"].map(|role| ("http://10.0.0.7:9090".to_owned(), role.to_owned()))
-        );
+        assert_eq!(found, ["prefill", "decode"].map(|role| ("http://10.0.0.7:9090".to_owned(), role.to_owned())));
     }
 }

@@ -20,9 +20,9 @@ use super::incarnation::{bound_gpus, facts, incarnation};
 use super::kind;
 use super::logs;
 use super::look::{look, node_kind};
+use super::pages;
 use super::rules::{Asked, History, judge};
 use super::seen::{Failure, Judgement, Patience, Seen};
-use super::pages;
 use super::service::{self, Serving};
 use super::through::Through;
 use crate::base::{Clock, SystemClock, format_duration};
@@ -218,11 +218,8 @@ async fn answering(
     let Some(backend) = backends.first() else { return Ok(None) };
     let forward = Forward::open(watch.cluster, &backend.pod, backend.port).await?;
     let through = Through::new(prober, forward);
-    let endpoint = Endpoint {
-        url: serving.url(),
-        metrics_urls: pages::of(backends, &seen.pods),
-        ..deployed.endpoint.clone()
-    };
+    let endpoint =
+        Endpoint { url: serving.url(), metrics_urls: pages::of(backends, &seen.pods), ..deployed.endpoint.clone() };
     let api = ready::api_of(live.plan);
     let asked = ready::Asked { endpoint: &endpoint, api, cancel: live.cancel };
     let say = |doing: &str| ledger.doing(doing);
