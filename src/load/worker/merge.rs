@@ -109,7 +109,10 @@ fn worst(one: &GeneratorHealth, other: &GeneratorHealth) -> GeneratorHealth {
         threads: one.threads + other.threads,
         events_per_s: one.events_per_s + other.events_per_s,
         // Each against its own: the sum of both is what both could have done.
-        ceiling_events_per_s: one.ceiling_events_per_s.zip(other.ceiling_events_per_s).map(|(one, other)| one + other),
+        ceiling_events_per_s: match (one.ceiling_events_per_s, other.ceiling_events_per_s) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        },
         events_per_read: 0.0,
         workers: one.workers + other.workers,
         clock_uncertainty_ms: 0.0,
@@ -168,5 +171,40 @@ impl<'a> Joined<'a> {
         let failed = |error| LoadError::Storage(FileError::new("write", self.path, error));
         let mut file = self.writer.finish().map_err(failed)?;
         file.flush().map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part of no requests, of a worker whose clock is ahead of ours by so much.
+    fn part(origin_s: u64, ahead_s: i64, uncertainty_ns: u64) -> Part {
+        let health = GeneratorHealth { ceiling_events_per_s: Some(1000.0), workers: 1, ..GeneratorHealth::default() };
+        Part {
+            run: LevelRun {
+                records: Vec::new(),
+                health,
+                origin: Timestamp(origin_s * 1_000_000_000),
+                fill_requests: 2,
+                totals: Totals::default(),
+                ended_by: EndedBy::Count,
+                failed: None,
+            },
+            offset: ClockOffset { offset_ns: ahead_s * 1_000_000_000, uncertainty_ns },
+            spill: None,
+            scrapes: vec![ServerScrape { t_s: 3.0, round: 0, url: "http://h".to_owned(), values: Vec::new() }],
+        }
+    }
+
+    #[test]
+    fn parts_are_put_on_our_clock_and_on_the_earliest_origin() {
+        // By our clock the first began at 90 s and the second at 92 s, whatever their own clocks say.
+        let (whole, heard) = merge(vec![part(100, 10, 2_000_000), part(87, -5, 1_000_000)], None).unwrap();
+        assert_eq!(whole.origin, Timestamp(90 * 1_000_000_000));
+        assert_eq!(heard.iter().map(|scrape| scrape.t_s).collect::<Vec<_>>(), [3.0, 5.0]);
+        assert_eq!((whole.fill_requests, whole.health.workers), (4, 2));
+        assert_eq!(whole.health.ceiling_events_per_s, Some(2000.0));
+        assert_eq!(whole.health.clock_uncertainty_ms, 3.0);
     }
 }
