@@ -158,6 +158,24 @@ impl Content {
     }
 }
 
+impl Content {
+    /// `mix of 2, 4 shared starts of 400`; `None` for plain requests.
+    pub fn describe(&self) -> Option<String> {
+        let source = match &self.source {
+            Source::Synthetic if self.mix.is_empty() => None,
+            Source::Synthetic => Some(format!("mix of {}", self.mix.len())),
+            Source::Trace(requests) => Some(format!("trace of {}", requests.len())),
+            Source::Dataset(dataset) => Some(format!("dataset of {}, ISL in words", dataset.requests.len())),
+        };
+        let prefix = self.prefix.map(|prefix| match prefix.groups {
+            1 => format!("a shared start of {}", prefix.tokens),
+            groups => format!("{groups} shared starts of {}", prefix.tokens),
+        });
+        let parts: Vec<String> = source.into_iter().chain(prefix).collect();
+        if parts.is_empty() { None } else { Some(parts.join(", ")) }
+    }
+}
+
 impl DatasetRequest {
     /// Words between white space, at least 1: what is known of its length without a tokenizer.
     pub fn words(&self) -> u32 {
@@ -170,8 +188,10 @@ impl DatasetRequest {
 fn mixed(parts: &[(f64, f64, f64)]) -> (f64, f64) {
     let weight: f64 = parts.iter().map(|part| part.2).sum();
     let mean = parts.iter().map(|part| part.0 * part.2).sum::<f64>() / weight;
+    // To a tenth of a token: it is printed.
+    let tenth = |number: f64| (number * 10.0).round() / 10.0;
     let variance = parts.iter().map(|part| (part.1.powi(2) + (part.0 - mean).powi(2)) * part.2).sum::<f64>() / weight;
-    (mean, variance.sqrt())
+    (mean, tenth(variance.sqrt()))
 }
 
 #[cfg(test)]
@@ -184,7 +204,8 @@ mod tests {
         let content = Content { mix: vec![part(100, 0.0, 3.0), part(500, 0.0, 1.0)], ..Content::default() };
         let found = content.lengths().unwrap();
         assert_eq!((found.isl, found.osl, found.osl_std), (200.0, 10.0, 0.0));
-        assert!((found.isl_std - 30_000_f64.sqrt()).abs() < 1e-9);
+        assert_eq!(found.isl_std, 173.2);
+        assert_eq!(content.describe().as_deref(), Some("mix of 2"));
         assert_eq!(Content::default().lengths(), None);
     }
 }

@@ -277,10 +277,13 @@ fn seconds(span: std::time::Duration) -> String {
     if span.subsec_nanos() == 0 { format!("{}s", span.as_secs()) } else { format_duration(span) }
 }
 
-/// `ISL 200±10, OSL 200`
+/// `ISL 200±10, OSL 200`, and where the requests come from if they are not plain ones.
 fn lengths(workload: &Workload) -> String {
     let length = |name: &str, mean: u32, std: f64| {
         if std > 0.0 { format!("{name} {mean}±{std}") } else { format!("{name} {mean}") }
     };
-    format!("{}, {}", length("ISL", workload.isl, workload.isl_std), length("OSL", workload.osl, workload.osl_std))
+    let mut text =
+        format!("{}, {}", length("ISL", workload.isl, workload.isl_std), length("OSL", workload.osl, workload.osl_std));
+    text.extend(workload.content.describe().map(|content| format!(" ({content})")));
+    text
 }
