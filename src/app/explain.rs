@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::apply::RESULTS;
 use super::apply::expander;
 use super::error::AppError;
-use crate::plan::{Address, NoMatch, Plan, StepSpec, expand, select};
+use crate::plan::{Address, NoMatch, Plan, StepSpec, select};
 use crate::run::{
     Choice, Edits, FieldDiff, Frozen, Outlook, RunLayout, StepReport, explain_step, find_run, frozen_of, preview,
     read_state, steps_after,
