@@ -170,7 +170,7 @@ impl Workload {
                     (None, Spread::Poisson) => "poisson".to_owned(),
                     (None, Spread::Gamma { burstiness }) => format!("gamma, burstiness {burstiness}"),
                 };
-                format!("{rate} arrivals/s ({spread})")
+                format!("{rate} {} a second ({spread})", if rate.per_second() == 1.0 { "arrival" } else { "arrivals" })
             }
         }
     }
@@ -213,7 +213,8 @@ pub(super) fn settle(values: &mut Values, problems: &mut Problems) {
     }
     values.json.entry("arrivals".to_owned()).or_insert_with(|| json!("poisson"));
     let gamma = values.json["arrivals"] == "gamma";
-    if gamma != values.json.contains_key("burstiness") {
+    // One that was written and does not fit has been reported.
+    if gamma != written(values, "burstiness") {
         let (key, help) = if gamma {
             ("arrivals", "add burstiness = 0.5: below 1 requests come in bursts, above 1 more evenly than Poisson's")
         } else {
