@@ -87,6 +87,7 @@ pub struct Workload {
     /// Standard deviation of the output length, tokens.
     pub osl_std: f64,
     /// What requests hold.
+    #[serde(default)]
     pub content: Content,
     /// Closed-loop levels, in the order in which they are measured.
     pub concurrency: Vec<u32>,

@@ -18,8 +18,6 @@ pub(in crate::load) enum Reply {
     AndClose(Vec<Vec<u8>>),
     /// These bytes, then nothing for ever.
     AndHang(Vec<Vec<u8>>),
-    /// These bytes again and again.
-    ForEver(Vec<u8>),
     /// The first bytes, then the others again and again.
     Then(Vec<u8>, Vec<u8>),
 }
@@ -112,10 +110,6 @@ async fn serve(
             Reply::AndHang(pieces) => (pieces, 'h'),
             Reply::Then(head, piece) => {
                 let _ = stream.write_all(&head).await;
-                while stream.write_all(&piece).await.is_ok() {}
-                return;
-            }
-            Reply::ForEver(piece) => {
                 while stream.write_all(&piece).await.is_ok() {}
                 return;
             }
