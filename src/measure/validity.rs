@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn each_sign_that_the_generator_was_the_limit_is_enough() {
-        let signs: [(fn(&mut super::super::GeneratorHealth), &str); 4] = [
+        type Change = fn(&mut super::super::GeneratorHealth);
+        let signs: [(Change, &str); 4] = [
             (|health| health.loop_lag_p99_ms = 6.1, "event loop was late by p99 6.10 ms, at most 6.00 ms allowed"),
             (|health| health.cpu_share = 0.95, "computed 95 % of the time and waited 1 %"),
             (

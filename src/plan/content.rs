@@ -1,6 +1,6 @@
 //! What the requests of a workload hold: `mix`, `shared-prefix`, `trace` and `dataset` beside the plain lengths.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -148,7 +148,7 @@ fn check(content: &Content, fields: Fields<'_>, values: &Values, problems: &mut 
 fn told<T>(
     read: Result<T, RequestsFault>,
     key: &str,
-    path: &PathBuf,
+    path: &Path,
     values: &Values,
     problems: &mut Problems,
 ) -> Option<T> {

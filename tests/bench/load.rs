@@ -87,6 +87,7 @@ fn prompt(bencher: Bencher<'_, '_>) {
         ruler: Arc::new(Ruler::Calibrated(Calibration { overhead: 9.0, words, residual: 0.0, probes: 1 })),
         shape: RequestShape { api: Api::Chat, model: "m".to_owned(), temperature: None, extra: serde_json::Map::new() },
         capabilities: Capabilities::default(),
+        content: dynbench::measure::Content::default(),
     };
     let mut index = 0;
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {

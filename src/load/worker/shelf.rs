@@ -24,7 +24,7 @@ pub(super) const PROTOCOL: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
-    /// [`PROTOCOL`]
+    /// Version of the protocol that it speaks.
     pub protocol: u32,
     /// Version of the program.
     pub version: String,

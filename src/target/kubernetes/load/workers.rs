@@ -221,7 +221,7 @@ async fn pods_up(
     loop {
         let mut found = list(cluster, &pods, &ListParams::default().labels(&selector)).await?;
         found.retain(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
-        found.sort_by_key(|pod| place_of(pod));
+        found.sort_by_key(place_of);
         for pod in &found {
             if let Some(trouble) = trouble(pod, began.elapsed()) {
                 return Err(trouble);

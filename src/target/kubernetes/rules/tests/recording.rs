@@ -183,15 +183,15 @@ impl Recording {
     /// How the life of a pod's container before this one ended.
     fn previous_end(&self, pod: &str, t: f64) -> Option<Value> {
         let earlier = self.lines.iter().filter(|line| line["kind"] == "Pod" && line["name"] == pod && time(line) < t);
-        let told = earlier.flat_map(|line| line["containers"].as_array().into_iter().flatten());
-        let ended = told.filter(|told| text(told).contains(" terminated ")).last()?;
+        let mut told = earlier.flat_map(|line| line["containers"].as_array().into_iter().flatten());
+        let ended = told.rfind(|told| text(told).contains(" terminated "))?;
         Some(container(text(ended), &|_| String::new())["state"].clone())
     }
 
     fn spec(&self, generation: i64) -> &Value {
         let specs = self.lines.iter().filter(|line| line["kind"] == "Spec");
-        let known = specs.filter(|line| line["generation"].as_i64().unwrap() <= generation);
-        &known.last().unwrap()["spec"]
+        let mut known = specs.filter(|line| line["generation"].as_i64().unwrap() <= generation);
+        &known.next_back().unwrap()["spec"]
     }
 
     fn graph(&self, line: &Value, hash: &Value, life: usize) -> Value {
@@ -214,8 +214,8 @@ impl Recording {
         let above = deployment_of(set);
         let rest = above.strip_prefix(&format!("{graph}-")).unwrap();
         let spec = self.spec(i64::MAX);
-        let components = spec["components"].as_array().unwrap().iter().map(|component| text(&component["name"]));
-        let component = components.filter(|component| rest.starts_with(&component.to_lowercase())).last().unwrap();
+        let mut components = spec["components"].as_array().unwrap().iter().map(|component| text(&component["name"]));
+        let component = components.rfind(|component| rest.starts_with(&component.to_lowercase())).unwrap();
         let hash = rest[component.len()..].trim_start_matches('-');
         let mut labels =
             json!({"nvidia.com/dynamo-graph-deployment-name": graph, "nvidia.com/dynamo-component": component});
