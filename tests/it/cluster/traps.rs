@@ -11,7 +11,7 @@
 //! | 6 one `dynamoNamespace` in two graphs, 7 names too long | `dynbench check`: tests of `render` |
 //! | 8 the stored spec is not the one that was sent | here |
 //! | 9 the operator is away | here; recordings |
-//! | 10 a claim that the graph owns goes with it | here |
+//! | 10 a claim that the graph owns goes with it | nowhere yet |
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
