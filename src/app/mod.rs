@@ -34,7 +34,7 @@ pub use init::{InitKind, init};
 pub use once::{LoadOptions, Loaded, OpenLoop, load_once};
 pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
-pub use runs::{export, find, fsck, import, list, prune, show};
+pub use runs::{Shown, export, find, fsck, import, list, prune, show};
 pub use server::{DeploymentView, rbac, reap, server_views};
 pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
 pub use worker::{WorkerArguments, worker};

@@ -6,8 +6,8 @@ use super::apply::RESULTS;
 use super::error::AppError;
 use crate::base::{Clock, SystemClock};
 use crate::run::{
-    Finding, PruneRule, Pruned, RunInfo, RunLayout, StepReport, export_run, find_run, frozen_of, fsck as check_run,
-    import_run, list_runs, prune_runs, read_state, show_run,
+    Finding, PruneRule, Pruned, RunInfo, RunLayout, StepReport, TimeSpent, export_run, find_run, frozen_of,
+    fsck as check_run, import_run, list_runs, prune_runs, read_journal, read_state, show_run, time_spent,
 };
 
 /// The folder of a run: by folder, id, start of an id, or `latest`.
@@ -26,16 +26,28 @@ pub fn list() -> Result<Vec<RunInfo>, AppError> {
     Ok(list_runs(Path::new(RESULTS))?)
 }
 
-/// One run and its steps.
+/// A run as it stands.
+#[derive(Debug)]
+pub struct Shown {
+    /// What is known of it as a whole.
+    pub info: RunInfo,
+    /// Each of its steps.
+    pub steps: Vec<StepReport>,
+    /// Where its time went.
+    pub spent: TimeSpent,
+}
+
+/// One run, its steps, and where its time went.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn show(run: &str) -> Result<(RunInfo, Vec<StepReport>), AppError> {
+pub fn show(run: &str) -> Result<Shown, AppError> {
     let dir = find(run)?;
     let layout = RunLayout::new(&dir);
     let state = read_state(&layout)?;
     let (_, steps) = frozen_of(&dir)?;
-    Ok((show_run(&dir), state.reports(&steps)))
+    let spent = time_spent(&read_journal(&layout.journal())?.lines, &steps);
+    Ok(Shown { info: show_run(&dir), steps: state.reports(&steps), spent })
 }
 
 /// Removes all but the newest `keep` finished runs of each plan.

@@ -18,6 +18,17 @@ impl Timestamp {
         format!("{whole:.3}")
     }
 
+    /// What [`Timestamp::rfc3339`] wrote; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(moment.as_nanosecond()).ok().map(Self)
+    }
+
+    /// The time from this moment to a later one; none when the clock was set back in between.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+
     /// `20261124-221003`: for run ids and file names.
     pub fn compact(self) -> String {
         let whole = jiff::Timestamp::from_nanosecond(i128::from(self.0))
@@ -94,6 +105,8 @@ mod tests {
         let moment = Timestamp(1_795_558_203_250_999_999);
         assert_eq!(moment.rfc3339(), "2026-11-24T22:10:03.250Z");
         assert_eq!(moment.compact(), "20261124-221003");
+        assert_eq!(Timestamp::parse("2026-11-24T22:10:03.250Z"), Some(Timestamp(1_795_558_203_250_000_000)));
+        assert_eq!(Timestamp::parse("yesterday"), None);
     }
 
     #[test]

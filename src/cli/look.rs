@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::{Explain, Report};
 use super::print;
 use crate::app::{self, AppError, Drawing, ExitCode, Overrides, ReportOptions, RunStatus};
+use crate::base::format_duration;
 
 pub(super) fn report(arguments: &Report) -> Result<ExitCode, AppError> {
     let options = ReportOptions {
@@ -111,11 +112,13 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode, AppError> {
 }
 
 pub(super) fn show(run: &str, as_json: bool) -> Result<ExitCode, AppError> {
-    let (info, steps) = app::show(run)?;
+    let app::Shown { info, steps, spent } = app::show(run)?;
     if as_json {
+        let kinds = spent.kinds.iter().map(|kind| (kind.kind.clone(), json!(kind.time.as_secs_f64())));
         print::json(&json!({
             "run": info.id, "plan": info.plan, "dir": info.dir, "created": info.created,
             "status": status(&info.status), "sessions": info.sessions, "obligations": info.obligations, "steps": steps,
+            "seconds": {"all": spent.sessions.as_secs_f64(), "steps": kinds.collect::<serde_json::Map<_, _>>()},
         }));
         return Ok(ExitCode::DONE);
     }
@@ -134,6 +137,14 @@ pub(super) fn show(run: &str, as_json: bool) -> Result<ExitCode, AppError> {
         out.push_str(format!("{:<12} {:<width$}  {reason}", step.state, step.address).trim_end());
         out.push('\n');
     }
+    out.push_str(&format!("\ntime: {}", format_duration(spent.sessions)));
+    // The longest first: that is what one asks for.
+    let mut kinds = spent.kinds;
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.time));
+    for kind in kinds {
+        out.push_str(&format!(", {} {} ({})", kind.kind, format_duration(kind.time), kind.attempts));
+    }
+    out.push('\n');
     for open in &info.obligations {
         out.push_str(&format!("left to clean up: {}\n", open.what));
     }

@@ -23,6 +23,7 @@ mod publish;
 mod session;
 mod settle;
 mod signals;
+mod spent;
 mod state;
 mod step;
 mod stop;
@@ -53,6 +54,7 @@ pub use publish::{FileEntry, MANIFEST_FORMAT, Manifest, faults, manifest_in};
 pub use session::{Choice, FILES};
 pub use settle::{Settling, frozen_of};
 pub use signals::{SignalListener, listen};
+pub use spent::{Spent, TimeSpent, time_spent};
 pub use state::{IllegalEvent, OpenObligation, Phase, RunState, SessionRecord, StepRecord, Success};
 pub use step::{
     BoxFuture, FailureKind, Invalid, Obligation, Progress, Request, RunShared, StepAction, StepContext, StepFailure,

@@ -69,13 +69,7 @@ impl World {
         world
     }
 
-    /// With one more variable in the environment, which is empty but for a few.
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
-        self.variables.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// The same, for every command from now on.
+    /// One more variable in the environment, which is empty but for a few, for every command from now on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
     }

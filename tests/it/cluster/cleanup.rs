@@ -1,6 +1,6 @@
 //! Cleaning up from labels alone, on a machine without the run's folder.
 
-use super::room::{DEADLINE, OBJECTS, Room, STUCK, plan};
+use super::room::{DEADLINE, OBJECTS, REGISTRY, Room, STUCK, kubeconfig, plan, static_binary};
 
 const RUN: &str = "20261125-000000-abcd";
 
@@ -63,7 +63,7 @@ fn a_run_that_lives_is_left_alone_and_one_that_was_killed_is_ended() {
     });
     // Another machine: no folder of results.
     let mut elsewhere = crate::world::World::new("");
-    elsewhere.set("KUBECONFIG", &std::env::var("KUBECONFIG").unwrap());
+    elsewhere.set("KUBECONFIG", &kubeconfig());
     let expired = ["cleanup", "--expired", "--namespace", &room.namespace];
     let alive = elsewhere.ends(0, &expired);
     assert!(alive.stdout.contains("left alone: it is alive"), "{}", alive.stdout);
@@ -122,18 +122,12 @@ fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     assert_eq!(room.left_behind(), "", "{}", ran.stderr);
 }
 
-/// With `DYNBENCH_STATIC`, a static dynbench that is put into an image.
 #[test]
 #[ignore = "needs a cluster"]
-#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
 fn a_reaper_in_the_cluster_leaves_nothing_of_a_run_that_was_killed() {
-    let Ok(binary) = std::env::var("DYNBENCH_STATIC") else {
-        eprintln!("left out: DYNBENCH_STATIC is not set");
-        return;
-    };
     let Some(room) = Room::new("preflight-reaped") else { return };
-    let image = "198.18.0.11:5000/preflight/dynbench:test";
-    room.world.ends(0, &["image", "--binary", &binary, "--push", image, "--insecure"]);
+    let image = format!("{REGISTRY}/preflight/dynbench:test");
+    room.world.ends(0, &["image", "--binary", &static_binary(), "--push", &image, "--insecure"]);
     let text = plan("p", &room.namespace, "lease = \"2s\"");
     let lines = "policy.ready-deadline = \"5m\"\npolicy.reaper = true\npolicy.expires-after = \"4s\"";
     let text = text.replace(DEADLINE, lines) + &format!("[load]\nimage = \"{image}\"\n");

@@ -1,76 +1,33 @@
 //! Load from inside a cluster, on a real one: the Job, the carried binary, the forwarded port, several workers, and what
 //! becomes of a level when dynbench dies.
 //!
-//! Left out without a cluster: they are ignored, and `DYNBENCH_TEST_CLUSTER` names the kubeconfig for those who ask. Load
-//! workers need a static binary: `DYNBENCH_STATIC`. What is loaded is Dynamo's frontend, router and mocker in pods, from the
-//! manifests at `DYNBENCH_TEST_MOCKER`.
+//! What is loaded is Dynamo's frontend, router and mocker in pods.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::room::{REGISTRY, Room, mocker, shared, static_binary};
 use crate::world::{PLAN, World};
 
-/// A namespace of its own with Dynamo's mocker in it; gone with the value.
-struct Namespace {
-    name: String,
-    kubeconfig: String,
-}
+/// Long enough for levels in which something happens.
+const PATIENCE: Duration = Duration::from_secs(240);
 
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set for tests on a cluster"))
-}
-
-impl Namespace {
-    fn with_mocker(name: &str) -> Self {
-        let namespace = Self::empty(name);
-        namespace.kubectl(&["apply", "-f", &variable("DYNBENCH_TEST_MOCKER")]);
-        namespace.kubectl(&["rollout", "status", "deployment/agg-frontend", "--timeout=120s"]);
-        namespace.kubectl(&["rollout", "status", "deployment/agg-worker", "--timeout=120s"]);
-        namespace
+/// A namespace of its own with Dynamo's mocker in it, and a plan that measures it with more lines for `[load]`.
+fn room(name: &str, load: &str) -> Room {
+    let room = Room::new(name).expect("a cluster").patient(PATIENCE);
+    room.apply(&mocker("agg"));
+    for deployment in ["deployment/agg-frontend", "deployment/agg-worker"] {
+        room.kubectl(&["rollout", "status", deployment, "--timeout=120s"]);
     }
-
-    fn empty(name: &str) -> Self {
-        let namespace = Self { name: name.to_owned(), kubeconfig: variable("DYNBENCH_TEST_CLUSTER") };
-        namespace.kubectl(&["create", "namespace", name]);
-        namespace
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> String {
-        let ran = Command::new("kubectl")
-            .args(["--kubeconfig", &self.kubeconfig, "--namespace", &self.name])
-            .args(arguments)
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(ran.status.success(), "kubectl {arguments:?}");
-        String::from_utf8(ran.stdout).unwrap()
-    }
-
-    /// Names of what carries a label of ours: jobs and pods.
-    fn ours(&self) -> Vec<String> {
-        let listed = self.kubectl(&["get", "jobs,pods", "-l", "app.kubernetes.io/managed-by=dynbench", "-o", "name"]);
-        listed.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // A test that fails leaves nothing behind either; a namespace that stays is seen by the next run.
-        drop(
-            Command::new("kubectl")
-                .args(["--kubeconfig", &self.kubeconfig, "delete", "namespace", &self.name, "--wait=true"])
-                .stdout(Stdio::null())
-                .status(),
-        );
-    }
+    room.world.write(PLAN, plan(name, load));
+    room
 }
 
 /// A plan that measures the mocker of a namespace, with more lines for `[load]`.
-fn plan(namespace: &Namespace, load: &str) -> String {
-    let name = &namespace.name;
+fn plan(namespace: &str, load: &str) -> String {
     format!(
         r#"schema = 1
 name = "inload"
@@ -85,7 +42,7 @@ warm-up-requests = 4
 
 [target]
 kind = "kubernetes"
-namespace = "{name}"
+namespace = "{namespace}"
 
 [deployments.agg]
 existing = "agg-frontend"
@@ -105,11 +62,7 @@ send-lag-ms = 10000.0
 }
 
 fn carried() -> String {
-    format!("binary = \"{}\"", variable("DYNBENCH_STATIC"))
-}
-
-fn world(namespace: &Namespace, load: &str) -> World {
-    World::new(&plan(namespace, load)).with("KUBECONFIG", &namespace.kubeconfig).patient(Duration::from_secs(240))
+    format!("binary = \"{}\"", static_binary())
 }
 
 fn summary(world: &World, level: &str) -> Value {
@@ -138,7 +91,7 @@ fn with_long_levels(world: &World) {
 
 /// The API server is away for some seconds, as in an upgrade.
 fn api_server_away(seconds: u64) {
-    let tool = variable("DYNBENCH_TEST_CLUSTER_TOOL");
+    let tool = shared("cluster/cluster");
     let does = |verb: &str| assert!(Command::new(&tool).args([verb, "kube-apiserver"]).status().unwrap().success());
     does("stop");
     std::thread::sleep(Duration::from_secs(seconds));
@@ -147,16 +100,16 @@ fn api_server_away(seconds: u64) {
 
 #[test]
 #[ignore = "needs a cluster, and stops its API server"]
-fn cluster_a_level_in_the_cluster_is_not_disturbed_when_the_api_server_goes_away() {
-    let namespace = Namespace::with_mocker("inload-away");
-    let world = world(&namespace, &carried());
-    with_long_levels(&world);
+fn disturbs_an_api_server_that_is_away_spoils_no_level_in_the_cluster() {
+    let room = room("inload-away", &carried());
+    let world = &room.world;
+    with_long_levels(world);
     let running = world.start(WATCHED);
-    until_measuring(&world);
+    until_measuring(world);
     api_server_away(4);
     let ended = running.end(WATCHED);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    let found = summary(&world, "c2");
+    let found = summary(world, "c2");
     assert_eq!((&found["counts"]["ok"], &found["invalid"]), (&serde_json::json!(200), &serde_json::json!([])));
     // Said while it lasted.
     assert!(world.read("events.jsonl").contains("its worker is out of reach"), "nobody was told");
@@ -164,62 +117,62 @@ fn cluster_a_level_in_the_cluster_is_not_disturbed_when_the_api_server_goes_away
 
 #[test]
 #[ignore = "needs a cluster, and stops its API server"]
-fn cluster_a_cut_of_the_forwarded_port_makes_the_point_invalid() {
-    let namespace = Namespace::with_mocker("inload-cut");
-    let world = world(&namespace, "from = \"here\"");
-    with_long_levels(&world);
+fn disturbs_a_cut_of_the_forwarded_port_makes_the_point_invalid() {
+    let room = room("inload-cut", "from = \"here\"");
+    let world = &room.world;
+    with_long_levels(world);
     world.edit("concurrency = [2, 4]", "concurrency = [2]");
     let running = world.start(WATCHED);
-    until_measuring(&world);
+    until_measuring(world);
     api_server_away(2);
     let ended = running.end(WATCHED);
     // The moment was to blame, so that it is measured again at once.
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(ended.stderr.contains("transport: the forwarded port broke"), "{}", ended.stderr);
-    let found = summary(&world, "c2");
+    let found = summary(world, "c2");
     assert_eq!((&found["meta"]["attempt"], &found["invalid"]), (&serde_json::json!(2), &serde_json::json!([])));
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_a_job_with_the_binary_carried_into_it_measures_and_leaves_nothing() {
-    let namespace = Namespace::with_mocker("inload-carried");
-    let world = world(&namespace, &carried());
+fn a_job_with_the_binary_carried_into_it_measures_and_leaves_nothing() {
+    let room = room("inload-carried", &carried());
+    let world = &room.world;
     world.ends(0, APPLY);
     for level in ["c2", "c4"] {
-        let found = summary(&world, level);
+        let found = summary(world, level);
         assert_eq!(found["meta"]["transport"], "in-cluster");
         assert_eq!(found["counts"]["ok"], 40);
         assert_eq!(found["invalid"], serde_json::json!([]));
         // Its own counters were read from inside, and are equal to ours.
         assert!(found["server_counters"].as_array().is_some_and(|checks| !checks.is_empty()), "{found:#}");
     }
-    assert_eq!(namespace.ours(), Vec::<String>::new());
+    assert_eq!(room.left_behind(), "");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_two_workers_share_a_level_exactly() {
-    let namespace = Namespace::with_mocker("inload-two");
-    let world = world(&namespace, &format!("workers = 2\n{}", carried()));
+fn two_workers_share_a_level_exactly() {
+    let room = room("inload-two", &format!("workers = 2\n{}", carried()));
+    let world = &room.world;
     world.ends(0, APPLY);
-    let found = summary(&world, "c4");
+    let found = summary(world, "c4");
     assert_eq!(found["counts"]["ok"], 40);
     assert_eq!(found["health"]["workers"], 2);
     let doubt = found["health"]["clock_uncertainty_ms"].as_f64().unwrap();
     assert!(doubt > 0.0 && doubt < 500.0, "{doubt}");
-    assert_eq!(namespace.ours(), Vec::<String>::new());
+    assert_eq!(room.left_behind(), "");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
-    let namespace = Namespace::with_mocker("inload-killed");
-    let world = world(&namespace, &carried());
-    with_long_levels(&world);
+fn a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
+    let room = room("inload-killed", &carried());
+    let world = &room.world;
+    with_long_levels(world);
     let running = world.start(WATCHED);
     // Killed when the worker has told of its first requests: what is killed before that is only begun again.
-    until_measuring(&world);
+    until_measuring(world);
     running.kill();
     world.ends(0, RESUME);
     let journal = world.read("out/.run/journal.jsonl");
@@ -228,44 +181,41 @@ fn cluster_a_level_goes_on_when_dynbench_is_killed_and_the_resume_uses_it() {
     // The first line says what the file is.
     assert_eq!(records.lines().count(), 1 + 200);
     assert!(records.lines().skip(1).all(|record| record.contains("-r1-a1-")), "the first attempt's requests");
-    assert_eq!(namespace.ours(), Vec::<String>::new());
+    assert_eq!(room.left_behind(), "");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_load_through_a_forwarded_port_says_so_in_every_result() {
-    let namespace = Namespace::with_mocker("inload-forward");
-    let world = world(&namespace, "from = \"here\"");
+fn load_through_a_forwarded_port_says_so_in_every_result() {
+    let room = room("inload-forward", "from = \"here\"");
+    let world = &room.world;
     world.ends(0, APPLY);
-    assert_eq!(summary(&world, "c2")["meta"]["transport"], "port-forward");
+    assert_eq!(summary(world, "c2")["meta"]["transport"], "port-forward");
     assert!(world.read("out/SUMMARY.txt").contains("transport port-forward"));
-    assert_eq!(namespace.ours(), Vec::<String>::new());
+    assert_eq!(room.left_behind(), "");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_an_image_that_was_pushed_runs_as_it_is() {
-    let namespace = Namespace::with_mocker("inload-image");
-    let registry = variable("DYNBENCH_TEST_REGISTRY");
-    let reference = format!("{registry}/inload/dynbench:test");
-    let world = world(&namespace, &format!("image = \"{reference}\""));
-    let pushed = world.ends(
-        0,
-        &["image", "--push", &reference, "--insecure", "--binary", &variable("DYNBENCH_STATIC"), "-o", "image.tar"],
-    );
+fn an_image_that_was_pushed_runs_as_it_is() {
+    let reference = format!("{REGISTRY}/inload/dynbench:test");
+    let room = room("inload-image", &format!("image = \"{reference}\""));
+    let world = &room.world;
+    let pushed =
+        world.ends(0, &["image", "--push", &reference, "--insecure", "--binary", &static_binary(), "-o", "image.tar"]);
     assert!(pushed.stdout.contains("@sha256:"), "{pushed:?}");
     assert!(Path::new(&world.path("image.tar")).is_file());
     world.ends(0, APPLY);
-    assert_eq!(summary(&world, "c2")["meta"]["transport"], "in-cluster");
+    assert_eq!(summary(world, "c2")["meta"]["transport"], "in-cluster");
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn cluster_an_image_that_nobody_has_is_said_within_seconds() {
-    let namespace = Namespace::with_mocker("inload-noimage");
-    let world = world(&namespace, "image = \"nowhere.invalid/dynbench:1\"");
+fn an_image_that_nobody_has_is_said_within_seconds() {
+    let room = room("inload-noimage", "image = \"nowhere.invalid/dynbench:1\"");
+    let world = &room.world;
     let failed = world.ends(3, APPLY);
     assert!(failed.stderr.contains("cannot start: ImagePullBackOff"), "{}", failed.stderr);
     assert!(failed.stderr.contains("load.image"), "{}", failed.stderr);
-    assert_eq!(namespace.ours(), Vec::<String>::new());
+    assert_eq!(room.left_behind(), "");
 }

@@ -1,5 +1,9 @@
-//! Against a real cluster. Ignored in the ordinary suite: `cargo test cluster -- --ignored` with `KUBECONFIG`, and with the
-//! variables that each file names. Every test has a namespace of its own and leaves the cluster as it found it.
+//! Against a real cluster. Ignored in the ordinary suite; `.ci/run cluster` brings a cluster up and runs them with
+//! `KUBECONFIG`, `DYNBENCH_STATIC` (this program, static: load Jobs carry it) and `DYNBENCH_SHARED` (the folder with the
+//! cluster's tool, its examples and the CRDs).
+//!
+//! Every test has a namespace of its own and leaves the cluster as it found it. What would disturb its neighbours (a stopped
+//! API server, a CRD) is named `disturbs_...` and is run after the others, one at a time.
 
 mod cache;
 mod cleanup;

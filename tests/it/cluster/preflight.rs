@@ -2,9 +2,8 @@
 
 use dynbench::base::Digest;
 
-use super::room::{OBJECTS, Room, plan};
+use super::room::{OBJECTS, REGISTRY, Room, plan, shared};
 
-const OPEN: &str = "198.18.0.11:5000";
 const PRIVATE: &str = "198.18.0.11:5001";
 
 /// Everything is wrong with it.
@@ -109,8 +108,8 @@ fn push(room: &Room, registry: &str, login: &[&str], name: &str, architecture: &
 #[ignore = "needs a cluster"]
 fn registries_are_asked_for_images_with_the_users_own_logins() {
     let Some(room) = Room::new("preflight-images") else { return };
-    push(&room, OPEN, &[], "preflight/good", "amd64");
-    push(&room, OPEN, &[], "preflight/foreign", "s390x");
+    push(&room, REGISTRY, &[], "preflight/good", "amd64");
+    push(&room, REGISTRY, &[], "preflight/foreign", "s390x");
     push(&room, PRIVATE, &["-u", "dynbench:secret"], "preflight/private", "amd64");
     let say = |image: &str, target: &str, code: i32| {
         room.world.write("plan.toml", plan("p", &room.namespace, &format!("{INSECURE}\n{target}")));
@@ -122,11 +121,11 @@ fn registries_are_asked_for_images_with_the_users_own_logins() {
     let secret = ["create", "secret", "docker-registry", "pull", "--docker-server=198.18.0.11:5001"];
     room.kubectl(&[&secret[..], &["--docker-username=dynbench", "--docker-password=secret"]].concat());
 
-    let good = say(&format!("{OPEN}/preflight/good:1"), "", 0);
+    let good = say(&format!("{REGISTRY}/preflight/good:1"), "", 0);
     assert!(good.contains("image 198.18.0.11:5000/preflight/good:1 is there, for linux/amd64"), "{good}");
-    let unknown = say(&format!("{OPEN}/preflight/good:2"), "", 7);
+    let unknown = say(&format!("{REGISTRY}/preflight/good:2"), "", 7);
     assert!(unknown.contains("198.18.0.11:5000 knows no image preflight/good:2"), "{unknown}");
-    let foreign = say(&format!("{OPEN}/preflight/foreign:1"), "", 7);
+    let foreign = say(&format!("{REGISTRY}/preflight/foreign:1"), "", 7);
     assert!(foreign.contains("is for linux/s390x, and the nodes are linux/"), "{foreign}");
     let away = say("198.18.0.11:5999/a:1", "", 0);
     assert!(away.contains("image 198.18.0.11:5999/a:1: not checked: 198.18.0.11:5999 cannot be reached"), "{away}");
@@ -207,20 +206,12 @@ spec:
       podTemplate: {spec: {containers: [{name: main, image: "dynbench.local/dynamo:1.6.1"}]}}
 "#;
 
-/// `DYNBENCH_TEST_CRD` names the file of the CRD of DynamoGraphDeployments. Left out where it is installed already.
 #[test]
-#[ignore = "needs a cluster"]
-#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
-fn a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
+#[ignore = "needs a cluster, and installs a CRD"]
+fn disturbs_a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
     let Some(room) = Room::new("preflight-graph") else { return };
-    let Ok(crd) = std::env::var("DYNBENCH_TEST_CRD") else {
-        eprintln!("left out: DYNBENCH_TEST_CRD is not set");
-        return;
-    };
-    if room.try_kubectl(&["create", "-f", &crd]).is_none() {
-        eprintln!("left out: the CRD is installed already");
-        return;
-    }
+    let crd = shared("data/crds/main-2026-08-21/nvidia.com_dynamographdeployments.yaml").display().to_string();
+    room.kubectl(&["create", "-f", &crd]);
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     room.world.write("objects.yaml", GRAPH);
     room.until("the CRD is served", || {

@@ -1,6 +1,6 @@
 //! The Role that `dynbench rbac` prints is enough, and the optional ClusterRole is optional.
 
-use super::room::{DEADLINE, Room, plan};
+use super::room::{DEADLINE, Room, kubeconfig, mocker, plan, static_binary};
 
 /// A kubeconfig of a ServiceAccount with nothing but the plan's Role.
 fn as_service_account(room: &mut Room) {
@@ -23,7 +23,7 @@ fn as_service_account(room: &mut Room) {
 #[ignore = "needs a cluster"]
 fn with_the_role_alone_a_plan_runs_and_cluster_wide_checks_say_that_they_had_no_access() {
     let Some(mut room) = Room::new("preflight-role") else { return };
-    let admin = std::env::var("KUBECONFIG").unwrap();
+    let admin = kubeconfig();
     let target = "gpu-pool = \"h100\"\nlease = \"6s\"";
     room.world.write("plan.toml", plan("p", &room.namespace, target));
     as_service_account(&mut room);
@@ -43,7 +43,7 @@ fn with_the_role_alone_a_plan_runs_and_cluster_wide_checks_say_that_they_had_no_
 #[ignore = "needs a cluster"]
 fn a_right_that_is_missing_is_named_before_anything_is_made() {
     let Some(mut room) = Room::new("preflight-rights") else { return };
-    let admin = std::env::var("KUBECONFIG").unwrap();
+    let admin = kubeconfig();
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     as_service_account(&mut room);
     let lacking = std::mem::replace(&mut room.world, crate::world::World::new(""));
@@ -60,23 +60,17 @@ fn a_right_that_is_missing_is_named_before_anything_is_made() {
     assert_eq!(room.left_behind(), "");
 }
 
-/// With `DYNBENCH_STATIC` (a static dynbench) and `DYNBENCH_TEST_MOCKER` (manifests of Dynamo's mocker).
 #[test]
 #[ignore = "needs a cluster"]
-#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
 fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
-    let (Ok(binary), Ok(mocker)) = (std::env::var("DYNBENCH_STATIC"), std::env::var("DYNBENCH_TEST_MOCKER")) else {
-        eprintln!("left out: DYNBENCH_STATIC and DYNBENCH_TEST_MOCKER are not set");
-        return;
-    };
     let Some(mut room) = Room::new("preflight-whole") else { return };
-    let admin = std::env::var("KUBECONFIG").unwrap();
-    room.world.write("objects.yaml", std::fs::read(mocker).unwrap());
+    let admin = kubeconfig();
+    room.world.write("objects.yaml", mocker("agg"));
     let text = plan("p", &room.namespace, "gpu-pool = \"h100\"")
         .replace(DEADLINE, "policy.ready-deadline = \"2m\"")
         .replace("web:8000", "agg-frontend:8000")
         .replace("model.id = \"tiny\"", "model.id = \"tiny-llama\"");
-    room.world.write("plan.toml", format!("{text}\n[load]\nbinary = \"{binary}\"\n"));
+    room.world.write("plan.toml", format!("{text}\n[load]\nbinary = \"{}\"\n", static_binary()));
     as_service_account(&mut room);
     let apply = ["apply", "plan.toml"];
     let ran = room.world.start(&apply).end(&apply);

@@ -11,6 +11,34 @@ use crate::world::World;
 /// How long something in the cluster may take to be as a test expects it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The kubeconfig of the cluster.
+pub(super) fn kubeconfig() -> String {
+    given("KUBECONFIG")
+}
+
+/// A dynbench that runs in whatever image.
+pub(super) fn static_binary() -> String {
+    given("DYNBENCH_STATIC")
+}
+
+/// A path below the folder with the cluster's tool, its examples and the CRDs.
+pub(super) fn shared(inside: &str) -> PathBuf {
+    Path::new(&given("DYNBENCH_SHARED")).canonicalize().unwrap().join(inside)
+}
+
+/// Manifests of Dynamo's frontend, router and mocker: `agg` or `disagg`. Service `<name>-frontend`, port 8000.
+pub(super) fn mocker(name: &str) -> String {
+    std::fs::read_to_string(shared(&format!("cluster/examples/dynamo-mocker-{name}.yaml"))).unwrap()
+}
+
+/// Whoever runs these tests says it: a test that finds no cluster must not pass.
+fn given(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set for tests on a cluster"))
+}
+
+/// The cluster's registry that asks for no login; plain HTTP.
+pub(super) const REGISTRY: &str = "198.18.0.11:5000";
+
 /// The line of a plan that says how long its deployment may take; what serves nothing is given up soon.
 pub(super) const DEADLINE: &str = "policy.ready-deadline = \"4s\"";
 
@@ -79,7 +107,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// With a namespace of that name; `None`: there is no cluster, which is said.
+    /// With a namespace of that name.
     pub(super) fn new(namespace: &str) -> Option<Self> {
         let room = Self::without_namespace(namespace)?;
         room.kubectl(&["create", "namespace", namespace]);
@@ -87,12 +115,8 @@ impl Room {
     }
 
     /// The same, and the namespace is not made.
-    #[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
     pub(super) fn without_namespace(namespace: &str) -> Option<Self> {
-        let Ok(kubeconfig) = std::env::var("KUBECONFIG") else {
-            eprintln!("left out: KUBECONFIG names no cluster");
-            return None;
-        };
+        let kubeconfig = kubeconfig();
         let beside = Path::new(&kubeconfig).with_file_name("bin/kubectl");
         let kubectl = if beside.is_file() { beside } else { PathBuf::from("kubectl") };
         let mut world = World::new("").patient(3 * PATIENCE);

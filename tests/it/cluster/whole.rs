@@ -5,23 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::room::Room;
+use super::room::{Room, mocker};
 
 /// Two deployments, a few requests each.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Dynamo's example manifests; without them the test is left out, and says so.
-#[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
-fn manifests(room: &Room) -> Option<()> {
-    let Ok(folder) = std::env::var("DYNBENCH_TEST_MANIFESTS") else {
-        eprintln!("left out: DYNBENCH_TEST_MANIFESTS names no folder with dynamo-mocker-{{agg,disagg}}.yaml");
-        return None;
-    };
-    for name in ["dynamo-mocker-agg.yaml", "dynamo-mocker-disagg.yaml"] {
-        room.world.write(name, std::fs::read(format!("{folder}/{name}")).unwrap());
-    }
-    Some(())
-}
 
 fn plan(namespace: &str) -> String {
     format!(
@@ -70,7 +57,9 @@ fn outputs(room: &Room, address: &str) -> Value {
 #[ignore = "needs a cluster"]
 fn two_deployments_are_deployed_measured_collected_and_gone() {
     let Some(room) = Room::new("core-whole").map(|room| room.patient(PATIENCE)) else { return };
-    let Some(()) = manifests(&room) else { return };
+    for name in ["agg", "disagg"] {
+        room.world.write(&format!("dynamo-mocker-{name}.yaml"), mocker(name));
+    }
     room.world.write("plan.toml", plan(&room.namespace));
     let ran = room.world.ends(0, &["apply", "plan.toml"]);
     assert_eq!(room.left_behind(), "", "{}", ran.stderr);
