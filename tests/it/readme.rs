@@ -103,7 +103,16 @@ fn every_link_of_the_readme_leads_somewhere() {
     let text = readme();
     let links: Vec<_> = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
     assert!(links.len() > 8, "{links:?}");
+    let headings: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')))
+        .map(|heading| format!("#{}", heading.to_lowercase().replace(' ', "-")))
+        .collect();
     for link in links {
+        if link.starts_with('#') {
+            assert!(headings.iter().any(|heading| heading == link), "{link}");
+            continue;
+        }
         assert!(root().join(link).is_file(), "{link}");
     }
 }
