@@ -37,10 +37,20 @@ pub(super) fn section(results: &RunResults) -> String {
 
 /// What must be known before any simulated number is read.
 fn banner(results: &RunResults) -> String {
-    let scales: Vec<_> = results.info.deployments.iter().filter_map(|deployment| deployment.time_scale).collect();
-    let mut words = "SIMULATED: served by the embedded engine. These numbers come from a timing model and say nothing \
-                     about any hardware."
-        .to_owned();
+    let deployments = &results.info.deployments;
+    let (names, scales): (Vec<_>, Vec<_>) =
+        deployments.iter().filter_map(|found| Some((found.name.as_str(), found.time_scale?))).unzip();
+    // Beside real servers it must be clear which one is none.
+    let who = match names.len() {
+        0 => String::new(),
+        count if count == deployments.len() => String::new(),
+        1 => format!("{} is ", names[0]),
+        _ => format!("{} are ", names.join(", ")),
+    };
+    let mut words = format!(
+        "SIMULATED: {who}served by the embedded engine. These numbers come from a timing model and say nothing about any \
+         hardware."
+    );
     match scales.first() {
         Some(first) if scales.iter().any(|scale| scale != first) => {
             words.push_str(" The deployments ran at different time-scales: compare nothing between them.");

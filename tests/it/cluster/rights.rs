@@ -70,7 +70,10 @@ fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
         .replace(DEADLINE, "policy.ready-deadline = \"2m\"")
         .replace("web:8000", "agg-frontend:8000")
         .replace("model.id = \"tiny\"", "model.id = \"tiny-llama\"");
-    room.world.write("plan.toml", format!("{text}\n[load]\nbinary = \"{}\"\n", static_binary()));
+    room.world.write(
+        "plan.toml",
+        format!("{text}\n[validity]\nsend-lag-ms = 10000.0\n[load]\nbinary = \"{}\"\n", static_binary()),
+    );
     as_service_account(&mut room);
     let apply = ["apply", "plan.toml"];
     let ran = room.world.start(&apply).end(&apply);

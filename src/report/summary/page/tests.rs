@@ -97,6 +97,14 @@ fn simulated() {
 }
 
 #[test]
+fn what_is_simulated_beside_real_servers_is_named() {
+    let mut mixed = three();
+    mixed.deployments[2].time_scale = Some(1.0);
+    let text = checked(&run(mixed, sweep(&[1])));
+    assert!(text.contains("SIMULATED: vanilla is served by the embedded engine"), "{text}");
+}
+
+#[test]
 fn failures_and_invalid_points() {
     let mut info = RunInfo { objectives: objectives(), ..three() };
     info.deployments[1].gpus = None;
