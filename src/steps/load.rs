@@ -158,7 +158,7 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
     }
     Err(StepFailure::new(FailureKind::Lasting, format!("{} is not what became ready any more", here.deployment.name))
         .details([format!("ready: {}", ready.incarnation), format!("now: {now}")])
-        .help("`dynbench apply --resume` deploys it anew and measures what is left"))
+        .help("`dynbench apply --resume` brings it to life again and measures what is left"))
 }
 
 /// Why the point must not be used, if the deployment did not live through it.
