@@ -66,6 +66,11 @@ impl Folder {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// What the run says of its points.
+    pub(crate) fn summary(&self) -> String {
+        fs::read_to_string(self.latest().join("SUMMARY.txt")).unwrap_or_default()
+    }
+
     fn latest(&self) -> PathBuf {
         self.path().join("results").join(&self.name).join("latest")
     }

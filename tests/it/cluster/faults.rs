@@ -5,48 +5,40 @@
 //! `$DYNBENCH_SHARED/cluster/cluster`. Looks at a cluster are lists and not watches (see `target::kubernetes::look`), so
 //! that there is no watch to be cut: an API server that is restarted between two looks takes its place.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use super::midst::{APPLY, Midst};
-use super::room::Room;
+use super::room::{Room, kubeconfig, shared};
 use crate::world::Ran;
 
 /// A fault that is ended with the value, however the test ends.
 struct Fault {
-    tool: String,
-    undo: Vec<String>,
+    tool: PathBuf,
+    undo: [&'static str; 2],
 }
 
 impl Fault {
-    /// `None`, said: the tool is not there.
-    #[expect(clippy::print_stderr, reason = "a test that is left out must say so")]
-    fn begin(does: &[&str], undo: &[&str]) -> Option<Self> {
-        let Ok(shared) = std::env::var("DYNBENCH_SHARED") else {
-            eprintln!("left out: DYNBENCH_SHARED names no folder with cluster/cluster");
-            return None;
-        };
-        let tool = Path::new(&shared).join("cluster/cluster").display().to_string();
-        let fault = Self { tool, undo: undo.iter().map(|word| (*word).to_owned()).collect() };
+    fn begin(does: [&'static str; 2], undo: [&'static str; 2]) -> Self {
+        let fault = Self { tool: shared("cluster/cluster"), undo };
         assert!(Command::new(&fault.tool).args(does).status().unwrap().success(), "{does:?}");
-        Some(fault)
+        fault
     }
 }
 
 impl Drop for Fault {
     fn drop(&mut self) {
-        let undone = Command::new(&self.tool).args(&self.undo).status().is_ok_and(|status| status.success());
+        let undone = Command::new(&self.tool).args(self.undo).status().is_ok_and(|status| status.success());
         assert!(undone || std::thread::panicking(), "{:?} failed", self.undo);
     }
 }
 
 /// The API server is killed, and is away for so long.
-fn api_server_away(time: Duration) -> Option<()> {
-    let _away = Fault::begin(&["stop", "kube-apiserver"], &["start", "kube-apiserver"])?;
+fn api_server_away(time: Duration) {
+    let _away = Fault::begin(["stop", "kube-apiserver"], ["start", "kube-apiserver"]);
     sleep(time);
-    Some(())
 }
 
 fn assert_said(ran: &Ran, words: &[&str]) {
@@ -60,9 +52,9 @@ fn assert_said(ran: &Ran, words: &[&str]) {
 fn disturbs_an_api_server_that_is_killed_during_the_wait_costs_only_time() {
     let Some(midst) = Midst::new("faults-wait", "", "") else { return };
     let running = midst.at("wait");
-    let Some(()) = api_server_away(Duration::from_secs(6)) else { return };
+    api_server_away(Duration::from_secs(6));
     // Restarted between two looks.
-    let Some(()) = api_server_away(Duration::ZERO) else { return };
+    api_server_away(Duration::ZERO);
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(midst.events().contains("the API server has not answered for"), "nobody was told");
@@ -74,7 +66,7 @@ fn disturbs_an_api_server_that_is_killed_during_the_wait_costs_only_time() {
 fn disturbs_an_api_server_that_is_killed_during_the_teardown_costs_only_time() {
     let Some(midst) = Midst::new("faults-teardown", "", "") else { return };
     let running = midst.at("teardown");
-    let Some(()) = api_server_away(Duration::from_secs(6)) else { return };
+    api_server_away(Duration::from_secs(6));
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     midst.assert_nothing_is_left();
@@ -142,10 +134,10 @@ fn disturbs_a_node_off_the_network_ends_the_point_and_its_pods_are_named_as_leak
     let pinned = ", node-selector = { \"kubernetes.io/hostname\" = \"node-2\" }";
     let Some(midst) = Midst::new("faults-cut", pinned, "policy.teardown-deadline = \"10s\"") else { return };
     let running = midst.measuring("c1");
-    let Some(cut) = Fault::begin(&["cut", "node-2"], &["join", "node-2"]) else { return };
+    let cut = Fault::begin(["cut", "node-2"], ["join", "node-2"]);
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 6, "{}", ran.stderr);
-    assert_said(&ran, &["was not gone after 10s", "on node-2: is ending", "dynbench cleanup --run"]);
+    assert_said(&ran, &["was not done within 10s", "on node-2: is ending", "dynbench cleanup --run"]);
     drop(cut);
     midst.resumes(0);
     midst.assert_nothing_is_left();
@@ -155,7 +147,7 @@ fn disturbs_a_node_off_the_network_ends_the_point_and_its_pods_are_named_as_leak
 #[ignore = "needs a cluster"]
 fn a_namespace_that_is_deleted_under_a_run_is_said_and_a_resume_needs_it_back() {
     let Some(midst) = Midst::new("faults-namespace", "", "") else { return };
-    let running = midst.measuring("c2");
+    let running = midst.measuring("c1");
     midst.room.kubectl(&["delete", "namespace", "faults-namespace", "--wait=true"]);
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
@@ -164,7 +156,7 @@ fn a_namespace_that_is_deleted_under_a_run_is_said_and_a_resume_needs_it_back() 
     assert_said(&without, &["namespace faults-namespace"]);
     midst.room.kubectl(&["create", "namespace", "faults-namespace"]);
     midst.resumes(0);
-    assert_eq!(midst.point("c1").1, 1);
+    assert_eq!(midst.point("c1").0, midst.point("c2").0);
     midst.assert_nothing_is_left();
 }
 
@@ -207,11 +199,37 @@ fn a_webhook_that_refuses_deletes_is_a_leak_that_says_so_and_a_resume_ends_it() 
     let webhook = Webhook(&midst.room);
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 6, "{}", ran.stderr);
-    assert_said(&ran, &["was not gone after 5.0s", "failed calling webhook", "dynbench cleanup --run"]);
+    assert_said(&ran, &["was not done within 5.0s", "failed calling webhook", "dynbench cleanup --run"]);
     drop(webhook);
     midst.resumes(0);
     assert_eq!((midst.point("c1").1, midst.point("c2").1), (1, 1), "results were safe before");
     midst.assert_nothing_is_left();
+}
+
+/// A finalizer on a Service, taken off with the value.
+struct Finalizer<'a> {
+    room: &'a Room,
+    service: String,
+}
+
+impl<'a> Finalizer<'a> {
+    fn set(room: &'a Room) -> Self {
+        let services = room.kubectl(&["get", "services", "-o", "name"]);
+        let finalizer = Self { room, service: services.lines().next().unwrap().to_owned() };
+        assert!(finalizer.patch(r#"["example.com/hold"]"#).is_some());
+        finalizer
+    }
+
+    fn patch(&self, finalizers: &str) -> Option<String> {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+        self.room.try_kubectl(&["patch", &self.service, "--type=merge", "-p", &patch])
+    }
+}
+
+impl Drop for Finalizer<'_> {
+    fn drop(&mut self) {
+        assert!(self.patch("null").is_some() || std::thread::panicking(), "the finalizer stays");
+    }
 }
 
 #[test]
@@ -219,17 +237,11 @@ fn a_webhook_that_refuses_deletes_is_a_leak_that_says_so_and_a_resume_ends_it() 
 fn a_finalizer_that_nobody_takes_off_is_a_leak_that_names_it_and_a_resume_ends_it() {
     let Some(midst) = Midst::new("faults-finalizer", "", "policy.teardown-deadline = \"5s\"") else { return };
     let running = midst.measuring("c1");
-    let service = midst.room.kubectl(&["get", "services", "-o", "name"]);
-    let service = service.lines().next().unwrap();
-    let patch = |finalizers: &str| {
-        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
-        midst.room.kubectl(&["patch", service, "--type=merge", "-p", &patch]);
-    };
-    patch(r#"["example.com/hold"]"#);
+    let finalizer = Finalizer::set(&midst.room);
     let ran = running.end(APPLY);
     assert_eq!(ran.code, 6, "{}", ran.stderr);
-    assert_said(&ran, &["was not gone after 5.0s", "waits for whoever set the finalizer example.com/hold"]);
-    patch("null");
+    assert_said(&ran, &["was not done within 5.0s", "waits for whoever set the finalizer example.com/hold"]);
+    drop(finalizer);
     midst.resumes(0);
     assert_eq!((midst.point("c1").1, midst.point("c2").1), (1, 1), "results were safe before");
     midst.assert_nothing_is_left();
@@ -260,7 +272,7 @@ fn as_service_account(midst: &mut Midst) {
 fn without_access(namespace: &str, lost: impl Fn(&Room), words: &[&str]) {
     let Some(mut midst) = Midst::new(namespace, "", "") else { return };
     as_service_account(&mut midst);
-    let admin = std::env::var("KUBECONFIG").unwrap();
+    let admin = kubeconfig();
     let account = midst.room.world.path("sa.json").display().to_string();
     midst.room.world.set("KUBECONFIG", &account);
     let running = midst.measuring("c1");

@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::room::Room;
+use super::room::{Room, kubeconfig, static_binary};
 use crate::killed::{Before, Folder, Kill, describe, setting};
 
 const POINTS: [&str; 4] = ["agg/c1", "agg/c2", "disagg/c1", "disagg/c2"];
@@ -167,7 +167,7 @@ fn now() -> u128 {
 
 impl PodsSeen {
     fn watch(namespace: &str) -> Self {
-        let kubeconfig = std::env::var("KUBECONFIG").unwrap();
+        let kubeconfig = kubeconfig();
         let beside = Path::new(&kubeconfig).with_file_name("bin/kubectl");
         let kubectl = if beside.is_file() { beside } else { "kubectl".into() };
         let line =
@@ -253,12 +253,8 @@ fn carried_elsewhere(folder: &Folder, plan: &str) -> Folder {
 #[ignore = "needs a cluster"]
 fn kills_on_a_cluster_lose_nothing_double_nothing_and_leave_nothing() {
     let (wanted, seed) = (setting("DYNBENCH_CLUSTER_KILLS", 6), setting("DYNBENCH_SEED", 20_261_129));
-    let Ok(binary) = std::env::var("DYNBENCH_STATIC") else {
-        eprintln!("left out: DYNBENCH_STATIC names no static binary");
-        return;
-    };
     let Some(room) = Room::new("kills") else { return };
-    let text = plan(&room.namespace, &binary);
+    let text = plan(&room.namespace, &static_binary());
     let pods = PodsSeen::watch(&room.namespace);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut kills, mut resumes, mut runs, mut turn, mut again, mut went_on, mut lives) = (0, 0, 0, 0, 0, 0, 0);
@@ -278,7 +274,13 @@ fn kills_on_a_cluster_lose_nothing_double_nothing_and_leave_nothing() {
             let ended = folder.session((kills < wanted).then_some(&Kill { met: &met, after }));
             (turn, sessions) = (turn + 1, sessions + 1);
             if let Some(status) = ended {
-                assert_eq!(status.code(), Some(0), "{status:?} in session {sessions}\n{}", folder.said());
+                assert_eq!(
+                    status.code(),
+                    Some(0),
+                    "{status:?} in session {sessions}\n{}\n{}",
+                    folder.said(),
+                    folder.summary()
+                );
                 break;
             }
             kills += 1;
