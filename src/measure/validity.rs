@@ -1,7 +1,7 @@
 //! What makes a point unfit to be drawn or compared.
 //!
 //! [`judge`] looks at the numbers of the point alone. Restarts and a change of incarnation are breaches too, but only
-//! the caller can see them: it adds its own.
+//! the caller can see them: it adds its own, and [`excuse`] says what follows from them for the others.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,10 @@ pub struct ValidityRules {
     pub require_steady: bool,
 }
 
+/// The rule that a point breaks whose server did not live through it.
+pub const RESTARTED: &str = "restarted";
+/// The rule that a point breaks under which the way to the server broke.
+pub const TRANSPORT: &str = "transport";
 /// The rule that an open loop breaks whose server does not keep up.
 pub const NOT_SUSTAINED: &str = "not-sustained";
 /// The share of the TTFT's median that the generator's own lateness may have.
@@ -70,6 +74,14 @@ pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
         breaches.extend(unsteady(summary));
     }
     breaches
+}
+
+/// Where the server or the way to it was another in the midst of a point, errors and lengths tell of that moment and not of
+/// the configuration: then every breach is of the moment.
+pub fn excuse(breaches: &mut [Breach]) {
+    if breaches.iter().any(|breach| [RESTARTED, TRANSPORT].contains(&breach.rule.as_str())) {
+        breaches.iter_mut().for_each(|breach| breach.momentary = true);
+    }
 }
 
 /// Arrivals of an open loop that the server did not get to within the grace period: whatever was answered says more about
@@ -303,6 +315,16 @@ mod tests {
             ]
         );
         assert!(breaches.iter().all(|breach| !breach.momentary));
+    }
+
+    #[test]
+    fn errors_are_of_the_moment_only_when_the_server_or_the_way_to_it_was_another() {
+        let breach = |rule: &str| Breach { rule: rule.to_owned(), reason: String::new(), momentary: false };
+        for (cause, momentary) in [(RESTARTED, true), (TRANSPORT, true), ("isl", false), ("failed", false)] {
+            let mut breaches = [breach("errors"), breach(cause)];
+            excuse(&mut breaches);
+            assert_eq!(breaches.map(|breach| breach.momentary), [momentary; 2], "{cause}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The whole floor at work in a fake world that outlives its runners.
 
+mod again;
 mod crash;
 mod edits;
 mod faults;

@@ -16,7 +16,7 @@ use super::surroundings::{Surroundings, folder};
 use super::traffic;
 use crate::base::{format_duration, format_quantity};
 use crate::load::{Carried, Done, LevelOrder, LevelSpec, LiveProgress, MeasuredLevel, Pacing, Place, Tuning, Work};
-use crate::measure::Breach;
+use crate::measure::{Breach, RESTARTED};
 use crate::plan::{LoadOutcome, NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{
     BoxFuture, FailureKind, Invalid, OBJECTIVES, Progress, StepAction, StepContext, StepFailure, StepOutcome,
@@ -158,7 +158,7 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
     }
     Err(StepFailure::new(FailureKind::Lasting, format!("{} is not what became ready any more", here.deployment.name))
         .details([format!("ready: {}", ready.incarnation), format!("now: {now}")])
-        .help("`dynbench apply --resume` deploys it anew and measures what is left"))
+        .help("`dynbench apply --resume` brings it to life again and measures what is left"))
 }
 
 /// Why the point must not be used, if the deployment did not live through it.
@@ -168,7 +168,7 @@ async fn changed(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) ->
         Ok(_) => "the deployment was restarted, replaced or ended during the point".to_owned(),
         Err(error) => format!("the deployment did not live through the point: {error}"),
     };
-    Some(Breach { rule: "restarted".to_owned(), reason, momentary: true })
+    Some(Breach { rule: RESTARTED.to_owned(), reason, momentary: true })
 }
 
 /// Runs the generator and says how far it is.

@@ -9,7 +9,7 @@ use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
 use crate::measure::{
     BATCHES, Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, ServerScrape,
-    ServerView, Source, ValidityRules, judge, server_view,
+    ServerView, Source, ValidityRules, excuse, judge, server_view,
 };
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point, write_server_metrics};
@@ -61,6 +61,7 @@ pub(super) async fn finish(
         summary.ended_by = Some(ended_by.clone());
         summary.invalid = judge(&summary, &rules(plan, around.workload));
         summary.invalid.extend(observed.breaches.iter().cloned());
+        excuse(&mut summary.invalid);
         summary
     };
     let mut summary = summarize(&data);

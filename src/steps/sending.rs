@@ -13,7 +13,7 @@ use crate::base::{Digest, digest_json};
 use crate::load::{
     Adopted, Carried, Done, EndpointRef, LiveProgress, MeasuredLevel, Order, Place, Receipt, Work, counter_checks,
 };
-use crate::measure::{Breach, CounterCheck};
+use crate::measure::{Breach, CounterCheck, TRANSPORT};
 use crate::run::{FailureKind, StepContext, StepFailure};
 use crate::target::{Deployed, Ready, Way};
 
@@ -110,13 +110,13 @@ impl Sending {
                 let Done::Counted(after) = done else { return Err(unexpected()) };
                 after
             }
-            (Some(_), _) => {
-                let note = "the server's counters are not compared: this session's own questions are among them";
-                here.cx.note(note).await?;
-                return Ok(Vec::new());
-            }
+            (Some(_), _) => return not_compared(here).await,
         };
-        Ok(counter_checks(before, &after, totals))
+        let checks = counter_checks(before, &after, totals);
+        if receipt.adopted.is_some() && hold_more(&checks) {
+            return not_compared(here).await;
+        }
+        Ok(checks)
     }
 
     /// Why the point must not be used, if the way broke since it was opened and requests went through it.
@@ -125,9 +125,21 @@ impl Sending {
         (more > 0).then(|| {
             let last = self.way.last_cut().unwrap_or_default();
             let reason = format!("the forwarded port broke {more} times during the point, the last time: {last}");
-            Breach { rule: "transport".to_owned(), reason, momentary: true }
+            Breach { rule: TRANSPORT.to_owned(), reason, momentary: true }
         })
     }
+}
+
+/// Whether the server counted more than we did, and nothing less.
+fn hold_more(checks: &[CounterCheck]) -> bool {
+    checks.iter().all(|check| check.server >= check.ours) && checks.iter().any(|check| check.server > check.ours)
+}
+
+/// A level that went on without the session that began it: others came meanwhile, perhaps only to be killed too, and asked
+/// the server whether it is ready.
+async fn not_compared(here: &Surroundings<'_>) -> Result<Vec<CounterCheck>, StepFailure> {
+    here.cx.note("the server's counters are not compared: a later session's own questions are among them").await?;
+    Ok(Vec::new())
 }
 
 /// A place for an order of this step.
@@ -148,4 +160,18 @@ pub(super) fn unexpected() -> StepFailure {
 
 fn interrupted() -> StepFailure {
     StepFailure::new(FailureKind::Interrupted, "it was interrupted; nothing of it is used")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_than_ours_can_be_another_sessions_questions() {
+        let check = |server| CounterCheck { what: "requests".to_owned(), server, ours: 24 };
+        assert!(hold_more(&[check(24), check(26)]));
+        for other in [vec![], vec![check(24)], vec![check(23)], vec![check(23), check(26)]] {
+            assert!(!hold_more(&other), "{other:?}");
+        }
+    }
 }

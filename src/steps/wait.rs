@@ -1,11 +1,14 @@
 //! `wait`: until the deployment lists the model and answers a canary, or will never do so.
 
+use serde_json::Value;
+
+use super::deploy::AGAIN;
 use super::hooks::{self, Moment};
 use super::surroundings::{StepLedger, Surroundings};
 use crate::base::format_duration;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
-use crate::target::Deployed;
+use crate::target::{Deployed, Ready};
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "wait",
@@ -38,6 +41,9 @@ impl StepAction for Wait {
                     return Err(failure);
                 }
             };
+            if let Some(note) = compared(&here, &ready).await {
+                cx.note(note).await?;
+            }
             cx.record_incarnation(ready.incarnation.clone()).await?;
             hooks::run(cx, Moment::AfterReady, &ready.endpoint, None).await?;
             let output =
@@ -45,4 +51,14 @@ impl StepAction for Wait {
             Ok(StepOutcome::ok(output))
         })
     }
+}
+
+/// What has become of a deployment that is used again, in words.
+async fn compared(here: &Surroundings<'_>, now: &Ready) -> Option<String> {
+    let deploy: Value = here.output("deploy").await.ok()?;
+    let earlier: Ready = here.output("wait").await.ok()?;
+    (deploy[AGAIN] == true).then(|| match earlier.incarnation == now.incarnation {
+        true => "it is the same incarnation as before".to_owned(),
+        false => "something of it was replaced or restarted since: it is another incarnation than before".to_owned(),
+    })
 }

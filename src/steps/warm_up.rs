@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::deploy::AGAIN;
 use super::load::watched;
 use super::sending::{self, Sending};
 use super::surroundings::Surroundings;
@@ -33,8 +34,8 @@ impl StepAction for WarmUp {
             let here = Surroundings::of(cx);
             let workload = here.workload();
             let sending = Sending::open(&here).await?;
-            if let Some(output) = still_warm(&here, &sending).await {
-                cx.note("a level goes on beside the deployment since an earlier session: it is warm").await?;
+            if let Some((output, why)) = still_warm(&here, &sending).await {
+                cx.note(why).await?;
                 return Ok(StepOutcome::ok(output));
             }
             let tuning = tune(&here, workload, &sending).await?;
@@ -42,6 +43,7 @@ impl StepAction for WarmUp {
             let mut output =
                 serde_json::to_value(tuning).map_err(|error| StepFailure::from_error(FailureKind::Lasting, &error))?;
             output[INCARNATION] = json!(sending.incarnation());
+            output[KEY] = json!(cx.spec.key);
             Ok(StepOutcome::ok(output))
         })
     }
@@ -50,12 +52,23 @@ impl StepAction for WarmUp {
 /// The field of the output that says which incarnation was warmed up.
 const INCARNATION: &str = "incarnation";
 
-/// What an earlier session learned, if this incarnation is at work for it still: what would be sent now would disturb a
-/// level that nobody watches but that counts.
-async fn still_warm(here: &Surroundings<'_>, sending: &Sending) -> Option<Value> {
+/// The member that says what the warm-up was.
+const KEY: &str = "key";
+
+/// What an earlier session learned, if this incarnation is warm from it, and why it is believed to be. Of a deployment that
+/// is used again its incarnation tells; of any other only that a level still goes on beside it: what would be sent now
+/// would disturb one that nobody watches but that counts.
+async fn still_warm(here: &Surroundings<'_>, sending: &Sending) -> Option<(Value, &'static str)> {
     let output: Value = here.output("warm-up").await.ok()?;
-    let same = output.get(INCARNATION) == Some(&json!(sending.incarnation()));
-    (same && sending.is_engaged().await).then_some(output)
+    if output.get(INCARNATION) != Some(&json!(sending.incarnation())) {
+        return None;
+    }
+    let deploy: Value = here.output("deploy").await.ok()?;
+    if deploy[AGAIN] == true && output.get(KEY) == Some(&json!(here.cx.spec.key)) {
+        return Some((output, "this incarnation is warm from an earlier session"));
+    }
+    let engaged = sending.is_engaged().await;
+    engaged.then_some((output, "a level goes on beside the deployment since an earlier session: it is warm"))
 }
 
 /// Finds out fields, template overhead and word lengths.

@@ -176,7 +176,19 @@ pub trait Target: TargetKind {
     fn release<'a>(&'a self, _run: &'a str, _left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
-    /// Starts it. Safe to run again: what is still there from before is ended or used again.
+    /// Whether what an earlier session left behind under `handle` can be measured on as it stands; `deployed` is the
+    /// newest record of a deployment that went through. Called after [`Target::hold`]; changes nothing. If so, nothing is deployed, `deployed` counts on, and [`Target::wait`]
+    /// judges it like a new one. Where a target does not answer this (processes, the embedded engine), all of it is ended
+    /// and started anew.
+    fn again<'a>(
+        &'a self,
+        _live: Live<'a>,
+        _deployed: Option<&'a Deployed>,
+        _handle: &'a Value,
+    ) -> BoxFuture<'a, Result<Again, TargetError>> {
+        Box::pin(async { Ok(Again::Changed("what runs on this machine is started anew".to_owned())) })
+    }
+    /// Starts it. Safe to run again: what is still there from before was ended by the caller, or is as it would be made now.
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>>;
     /// Waits until it answers with the right model, or says why it never will. The caller sets the deadline.
     fn wait<'a>(
@@ -223,6 +235,18 @@ impl From<TargetError> for Unheld {
     fn from(error: TargetError) -> Self {
         Self::Failed(error)
     }
+}
+
+/// What can be done with something that an earlier session left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// It is the deployment that is recorded, all of it is there, nobody changed it, and what would be deployed now is the
+    /// same.
+    Unchanged,
+    /// It must be ended, and deployed anew: why.
+    Changed(String),
+    /// It is no part of the deployment but what the run holds beside it: that is taken anew in each session.
+    Beside,
 }
 
 /// What a run leaves behind at its end.

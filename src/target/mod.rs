@@ -14,7 +14,8 @@ mod simulated;
 mod table;
 
 pub use contract::{
-    BoxFuture, Deployed, Endpoint, Ledger, Left, Live, MetricsUrl, Passage, Ready, Target, TargetError, Unheld, Way,
+    Again, BoxFuture, Deployed, Endpoint, Ledger, Left, Live, MetricsUrl, Passage, Ready, Target, TargetError, Unheld,
+    Way,
 };
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};

@@ -9,9 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,6 +17,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::killed::{Before, Folder, Kill, assert_point_is_whole, describe, setting};
 
 /// Two deployments, three levels: about six seconds undisturbed.
 const PLAN: &str = r#"
@@ -46,65 +46,26 @@ send-lag-ms = 1000
 set = ["pareto", "avg-time-to-first-token-vs-concurrency"]
 "#;
 
+/// Of every point.
+const RECORDS: usize = 24;
+
 const POINTS: [&str; 6] = ["a/c1", "a/c2", "a/c4", "b/c1", "b/c2", "b/c4"];
 
-/// A folder with the plan, and the runs of it.
+/// A folder with the plan and the runs of it, and what they start on this machine.
 struct World {
-    dir: tempfile::TempDir,
+    folder: Folder,
 }
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("plan.toml"), PLAN).unwrap();
-        Self { dir }
-    }
-
-    fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dynbench"));
-        command.args(arguments).current_dir(self.dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-
-    /// Runs dynbench to its end; the exit code.
-    fn run(&self, arguments: &[&str]) -> Option<i32> {
-        self.start(arguments).wait().unwrap().code()
-    }
-
-    fn run_dir(&self) -> PathBuf {
-        fs::canonicalize(self.dir.path().join("results/killed/latest")).unwrap()
-    }
-
-    /// Every whole line of the newest run's journal.
-    fn journal(&self) -> Vec<Value> {
-        let path = self.dir.path().join("results/killed/latest/.run/journal.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// How many lines the newest run's journal has, whole or not.
-    fn lines(&self) -> usize {
-        let path = self.dir.path().join("results/killed/latest/.run/journal.jsonl");
-        fs::read(path).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
-    }
-
-    /// Attempts at levels that are over and whose files are being written, or were when a kill fell.
-    fn half_written(&self) -> BTreeSet<PathBuf> {
-        let attempts = self.dir.path().join("results/killed/latest/.run/attempts");
-        let inside = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        inside(attempts)
-            .filter(|step| step.to_string_lossy().contains(".load."))
-            .flat_map(inside)
-            .filter(|attempt| attempt.extension().is_some_and(|part| part == "part"))
-            .filter(|part| inside(part.clone()).next().is_some())
-            .collect()
+        Self { folder: Folder::new("killed", PLAN) }
     }
 
     /// Command lines of processes that name this world's folder (engines and shims of its runs) or carry the marker of one
     /// of its obligations.
     fn processes(&self) -> Vec<String> {
-        let needle = self.dir.path().to_str().unwrap();
-        let markers: BTreeSet<String> = self.journal().iter().filter_map(marker).collect();
+        let needle = self.folder.path().to_str().unwrap();
+        let markers: BTreeSet<String> = self.folder.journal().iter().filter_map(marker).collect();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
@@ -129,43 +90,20 @@ impl World {
     }
 
     fn ports(&self) -> BTreeSet<u16> {
-        let text: String = self.journal().iter().map(Value::to_string).collect();
+        let text: String = self.folder.journal().iter().map(Value::to_string).collect();
         let after = text.split("http://127.0.0.1:").skip(1);
         after
             .filter_map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok())
             .collect()
     }
 
-    /// Every point is published once and whole, from one attempt, and was not measured again after it was good.
+    /// All points are there, whole, and nothing else is.
     fn assert_the_run_is_whole(&self) {
-        let run = self.run_dir();
-        let published: Vec<_> = POINTS.iter().map(|point| run.join(point)).collect();
-        for point in &published {
-            assert_point_is_whole(point);
-        }
+        self.folder.assert_points_are_whole(&POINTS, RECORDS);
+        let run = self.folder.run_dir();
         let levels = |deployment: &str| fs::read_dir(run.join(deployment)).unwrap().count();
         assert_eq!((levels("a"), levels("b")), (3, 3), "something else was published");
-        let mut good = BTreeMap::<String, u64>::new();
-        for event in self.journal() {
-            let address = event["address"].as_str().unwrap_or_default().to_owned();
-            if !address.contains("/load/") {
-                continue;
-            }
-            match event["event"].as_str().unwrap() {
-                "step.started" => assert!(!good.contains_key(&address), "{address} was measured again: {event}"),
-                "step.succeeded" => assert_eq!(good.insert(address, 1), None, "twice: {event}"),
-                _ => {}
-            }
-        }
-        assert_eq!(good.len(), POINTS.len());
-        assert!(run.join("SUMMARY.txt").is_file());
         assert_eq!(fs::read_dir(run.join("plots")).unwrap().count(), 4);
-        assert_eq!(self.run(&["runs", "fsck"]), Some(0));
-        let open: BTreeSet<_> =
-            self.journal().iter().filter_map(|event| obligation(event, "obligation.opened")).collect();
-        let closed: BTreeSet<_> =
-            self.journal().iter().filter_map(|event| obligation(event, "obligation.closed")).collect();
-        assert_eq!(open, closed, "obligations are open");
     }
 }
 
@@ -173,11 +111,6 @@ impl World {
 fn marker(event: &Value) -> Option<String> {
     let token = event.pointer("/obligation/handle/token")?.as_str()?;
     Some(format!("DYNBENCH_PROCESS={}/", token.split('/').next()?))
-}
-
-fn obligation(event: &Value, kind: &str) -> Option<String> {
-    let id = event.pointer("/obligation/id").or_else(|| event.get("id"))?;
-    (event["event"] == kind).then(|| id.as_str().unwrap().to_owned())
 }
 
 /// A test that failed leaves no engine to the machine either.
@@ -189,32 +122,6 @@ impl Drop for World {
             let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
         }
     }
-}
-
-fn assert_point_is_whole(point: &Path) {
-    let manifest: Value = serde_json::from_str(&fs::read_to_string(point.join("manifest.json")).unwrap()).unwrap();
-    let mut listed = BTreeSet::from(["manifest.json".to_owned()]);
-    for file in manifest["files"].as_array().unwrap() {
-        let name = file["path"].as_str().unwrap();
-        let (digest, _) = dynbench::base::digest_file(&point.join(name)).unwrap();
-        assert_eq!(file["sha256"], digest.as_str(), "{}/{name}", point.display());
-        listed.insert(name.to_owned());
-    }
-    let present: BTreeSet<_> =
-        fs::read_dir(point).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(present, listed, "{}", point.display());
-    // The id of every request names the attempt that sent it.
-    let mark = format!("-a{}-", manifest["attempt"]);
-    let records = fs::read_to_string(point.join("requests.jsonl")).unwrap();
-    let records: Vec<Value> = records.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(records.len(), 24, "{}", point.display());
-    for record in records {
-        assert!(record["id"].as_str().unwrap().contains(&mark), "{} has a record of another attempt", point.display());
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -262,8 +169,8 @@ impl Aim {
     fn is_met(self, world: &World, before: &Before) -> bool {
         match self {
             Self::Start | Self::Time => true,
-            Self::Line(more) => world.lines() >= before.lines + more,
-            Self::Publishing => !world.half_written().is_subset(&before.half_written),
+            Self::Line(more) => world.folder.lines() >= before.lines + more,
+            Self::Publishing => !world.folder.half_written().is_subset(&before.half_written),
         }
     }
 
@@ -274,36 +181,6 @@ impl Aim {
             Self::Line(_) => "line",
             Self::Publishing => "publishing",
         }
-    }
-}
-
-/// How a run stood when a session began.
-struct Before {
-    lines: usize,
-    half_written: BTreeSet<PathBuf>,
-}
-
-/// Runs a session until it ends or the kill falls; how it ended, if it did.
-fn session(world: &World, kill: Option<(Aim, Duration)>) -> Option<ExitStatus> {
-    let before = Before { lines: world.lines(), half_written: world.half_written() };
-    let mut child = world.start(&["apply", "plan.toml", "--resume"]);
-    let mut met = None;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if let Some((aim, patience)) = kill {
-            if met.is_none() && aim.is_met(world, &before) {
-                met = Some(Instant::now());
-            }
-            if met.is_some_and(|met: Instant| met.elapsed() >= patience) {
-                child.kill().unwrap();
-                let status = child.wait().unwrap();
-                // It may have come to its end in the last instant.
-                return (status.signal() != Some(9)).then_some(status);
-            }
-        }
-        sleep(Duration::from_micros(500));
     }
 }
 
@@ -322,19 +199,26 @@ fn kills_at_random_instants_lose_nothing_and_leave_nothing() {
         loop {
             let aim = (kills < wanted).then(|| Aim::draw(&mut rng));
             sessions += 1;
-            if let Some(status) = session(&world, aim) {
+            let ended = match aim {
+                None => world.folder.session(None),
+                Some((aim, after)) => {
+                    let met = |before: &Before| aim.is_met(&world, before);
+                    world.folder.session(Some(&Kill { met: &met, after }))
+                }
+            };
+            if let Some(status) = ended {
                 assert_eq!(status.code(), Some(0), "{status:?} in session {sessions}");
                 break;
             }
             kills += 1;
-            let last = world.journal().last().map_or_else(|| "no journal".to_owned(), describe);
+            let last = world.folder.journal().last().map_or_else(|| "no journal".to_owned(), describe);
             let aim = aim.map_or("", |(aim, _)| aim.name());
             *fell_after.entry(format!("{last} (aimed at {aim})")).or_default() += 1;
         }
         resumes += sessions - 1;
         world.assert_the_run_is_whole();
         world.assert_all_is_gone();
-        adopted += world.journal().iter().filter(|event| event["adopted"] == true).count();
+        adopted += world.folder.journal().iter().filter(|event| event["adopted"] == true).count();
     }
     let points = runs * POINTS.len();
     eprintln!(
@@ -347,27 +231,20 @@ fn kills_at_random_instants_lose_nothing_and_leave_nothing() {
     }
 }
 
-/// An event with the kind of its step, without names and numbers.
-fn describe(event: &Value) -> String {
-    let address = event["address"].as_str().or_else(|| event.pointer("/obligation/address")?.as_str()).unwrap_or("");
-    let kind = address.split('/').find(|part| part.len() > 1 && *part != "default").unwrap_or("");
-    format!("{} {kind}", event["event"].as_str().unwrap_or("?"))
-}
-
 #[test]
 #[ignore = "slow: run by .ci/run"]
 fn kills_are_cleaned_up_by_cleanup_alone() {
     let world = World::new();
-    let mut child = world.start(&["apply", "plan.toml"]);
-    until("an engine runs", || world.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
+    let mut child = world.folder.start(&["apply", "plan.toml"]);
+    until("an engine runs", || world.folder.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(world.processes().len(), 1, "{:?}", world.processes());
-    assert_eq!(world.run(&["cleanup", "--dry-run"]), Some(0));
+    assert_eq!(world.folder.run(&["cleanup", "--dry-run"]), Some(0));
     assert_eq!(world.processes().len(), 1, "a dry run ended something");
-    assert_eq!(world.run(&["cleanup"]), Some(0));
+    assert_eq!(world.folder.run(&["cleanup"]), Some(0));
     world.assert_all_is_gone();
-    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    assert_eq!(world.folder.run(&["apply", "plan.toml", "--resume"]), Some(0));
     world.assert_the_run_is_whole();
 }
 
@@ -375,12 +252,12 @@ fn kills_are_cleaned_up_by_cleanup_alone() {
 #[ignore = "slow: run by .ci/run"]
 fn kills_before_the_link_to_a_new_run_are_made_good_by_the_resume() {
     let world = World::new();
-    let mut child = world.start(&["apply", "plan.toml"]);
-    until("an engine runs", || world.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
+    let mut child = world.folder.start(&["apply", "plan.toml"]);
+    until("an engine runs", || world.folder.journal().iter().any(|event| event["event"] == "incarnation.recorded"));
     child.kill().unwrap();
     child.wait().unwrap();
-    fs::remove_file(world.dir.path().join("results/killed/latest")).unwrap();
-    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    fs::remove_file(world.folder.path().join("results/killed/latest")).unwrap();
+    assert_eq!(world.folder.run(&["apply", "plan.toml", "--resume"]), Some(0));
     world.assert_the_run_is_whole();
     world.assert_all_is_gone();
 }
@@ -395,12 +272,12 @@ fn kills_by_signals_that_ask_tear_down_or_say_what_is_left() {
         (vec![Signal::INT, Signal::INT], 130, false),
     ] {
         let world = World::new();
-        let mut child = world.start(&["apply", "plan.toml"]);
+        let mut child = world.folder.start(&["apply", "plan.toml"]);
         let measuring = |event: &Value| {
             event["event"] == "step.started"
                 && event["address"].as_str().is_some_and(|address| address.contains("/load/"))
         };
-        until("a level is measured", || world.journal().iter().any(measuring));
+        until("a level is measured", || world.folder.journal().iter().any(measuring));
         for which in &signals {
             signal(&child, *which);
         }
@@ -408,7 +285,7 @@ fn kills_by_signals_that_ask_tear_down_or_say_what_is_left() {
         if torn_down {
             world.assert_all_is_gone();
         }
-        assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0), "{signals:?}");
+        assert_eq!(world.folder.run(&["apply", "plan.toml", "--resume"]), Some(0), "{signals:?}");
         world.assert_the_run_is_whole();
         world.assert_all_is_gone();
     }
@@ -418,19 +295,19 @@ fn kills_by_signals_that_ask_tear_down_or_say_what_is_left() {
 #[ignore = "slow: run by .ci/run"]
 fn kills_of_the_server_in_mid_level_mark_the_point_and_a_resume_measures_it_again() {
     let world = World::new();
-    let mut child = world.start(&["apply", "plan.toml"]);
+    let mut child = world.folder.start(&["apply", "plan.toml"]);
     let measuring = |event: &Value| event["event"] == "step.started" && event["address"] == "b/default/load/c2";
-    until("the level is measured", || world.journal().iter().any(measuring));
+    until("the level is measured", || world.folder.journal().iter().any(measuring));
     for process in world.processes().iter().filter(|line| line.contains(" simulate ")) {
         let pid: i32 = process.split(':').next().unwrap().parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
     assert_eq!(child.wait().unwrap().code(), Some(3));
-    let summary = fs::read_to_string(world.run_dir().join("SUMMARY.txt")).unwrap();
+    let summary = fs::read_to_string(world.folder.run_dir().join("SUMMARY.txt")).unwrap();
     assert!(summary.contains("b/default/load/c4: b is not what became ready any more"), "{summary}");
-    assert_eq!(world.run(&["apply", "plan.toml", "--resume"]), Some(0));
+    assert_eq!(world.folder.run(&["apply", "plan.toml", "--resume"]), Some(0));
     for point in POINTS {
-        assert_point_is_whole(&world.run_dir().join(point));
+        assert_point_is_whole(&world.folder.run_dir().join(point), RECORDS, &world.folder.journal());
     }
     world.assert_all_is_gone();
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod drift;
 mod faults;
 mod floors;
+mod killed;
 mod kills;
 mod operator;
 mod plans;

@@ -177,6 +177,7 @@ pub(in crate::run) enum Fault {
 #[derive(Default)]
 struct Inside {
     alive: BTreeSet<String>,
+    started: Vec<String>,
     deeds: Vec<String>,
     running: Vec<(String, bool)>,
     most_together: usize,
@@ -203,6 +204,21 @@ impl World {
 
     pub(in crate::run) fn alive(&self) -> Vec<String> {
         self.inside().alive.iter().cloned().collect()
+    }
+
+    /// Everything that was ever brought to life.
+    pub(in crate::run) fn started(&self) -> Vec<String> {
+        self.inside().started.clone()
+    }
+
+    /// All that lives is gone, and nobody was told.
+    pub(in crate::run) fn vanish(&self) {
+        self.inside().alive.clear();
+    }
+
+    /// Others answer from now on where something lives.
+    pub(in crate::run) fn replace(&self) {
+        self.inside().replacements += 1;
     }
 
     pub(in crate::run) fn deeds(&self) -> Vec<String> {
@@ -269,7 +285,7 @@ impl StepAction for Fake {
                     invalid.push(Invalid { rule: "told".to_owned(), reason, momentary });
                 }
                 Some(Fault::Replaced) => {
-                    self.world.inside().replacements += 1;
+                    self.world.replace();
                     cx.record_incarnation(self.incarnation(cx).await).await?;
                 }
             }
@@ -323,7 +339,13 @@ impl Fake {
                 Ok(json!({"objects": 1}))
             }
             "deploy" => {
+                let recorded = cx.output_of(&cx.spec.address).await;
                 for open in self.mine(cx).await {
+                    // What is recorded and lives is used again, as real targets do.
+                    let known = recorded.as_ref().filter(|recorded| recorded["id"] == json!(open.id));
+                    if let Some(known) = known.filter(|_| self.world.inside().alive.contains(&open.id)) {
+                        return Ok(known.clone());
+                    }
                     self.world.inside().alive.remove(&open.id);
                     cx.close_obligation(&open.id).await?;
                 }
@@ -337,6 +359,7 @@ impl Fake {
                 })
                 .await?;
                 self.world.inside().alive.insert(id.clone());
+                self.world.inside().started.push(id.clone());
                 Ok(json!({"id": id}))
             }
             "wait" => {

@@ -4,7 +4,7 @@
 //! another manager owns are conflicts, never forced. What this run sent before, unchanged, is not sent again: operators
 //! rewrite what they are given, and sending it again would start a new rollout.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::core::Status;
 use serde_json::{Value, json};
 
@@ -37,11 +37,23 @@ pub(super) struct Piece {
 /// What is there under a name that we need.
 enum Present {
     Nothing,
-    /// This run's, of this digest, with this uid.
+    /// This run's, of this digest.
     Ours {
-        uid: String,
+        stored: Stored,
         sent: Option<String>,
     },
+}
+
+/// By what an object in the cluster is known again.
+struct Stored {
+    uid: String,
+    generation: Option<i64>,
+}
+
+impl Stored {
+    fn of(metadata: &ObjectMeta) -> Self {
+        Self { uid: metadata.uid.clone().unwrap_or_default(), generation: metadata.generation }
+    }
 }
 
 /// Everything of a deployment, in the order of applying.
@@ -127,16 +139,17 @@ pub(super) async fn deploy(live: Live<'_>, ledger: &dyn Ledger) -> Result<Deploy
         ledger.open(what, handle.to_value()).await?;
         for (number, (piece, present)) in pieces.iter().zip(present).enumerate() {
             ledger.doing(&format!("{} {} ({} of {})", piece.resource.kind, piece.name, number + 1, pieces.len()));
-            let uid = match present {
-                Present::Ours { uid, sent: Some(sent) } if sent == piece.sent => uid,
+            let stored = match present {
+                Present::Ours { stored, sent: Some(sent) } if sent == piece.sent => stored,
                 Present::Ours { .. } | Present::Nothing => send(&cluster, piece).await?,
             };
             applied.push(Applied {
                 api_version: piece.resource.api_version.clone(),
                 kind: piece.resource.kind.clone(),
                 name: piece.name.clone(),
-                uid,
+                uid: stored.uid,
                 sent: piece.sent.clone(),
+                generation: stored.generation,
             });
         }
     }
@@ -190,12 +203,13 @@ async fn look_for(cluster: &Cluster, piece: &Piece, run: &str) -> Result<Present
     if found.metadata.deletion_timestamp.is_some() {
         return Err(TargetError::passing(format!("{what} and is still being deleted")));
     }
+    let stored = Stored::of(&found.metadata);
     let sent = found.metadata.annotations.and_then(|annotations| annotations.get(own::SENT).cloned());
-    Ok(Present::Ours { uid: found.metadata.uid.unwrap_or_default(), sent })
+    Ok(Present::Ours { stored, sent })
 }
 
 /// Who made an object, as far as it tells.
-fn owner(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
+fn owner(metadata: &ObjectMeta) -> String {
     let labels = metadata.labels.iter().flatten();
     let label = |name: &str| labels.clone().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
     if let Some(run) = label(own::RUN) {
@@ -220,12 +234,12 @@ pub(super) fn params() -> PatchParams {
     PatchParams::apply(own::MANAGER).validation_strict()
 }
 
-/// Sends one object; its uid.
-async fn send(cluster: &Cluster, piece: &Piece) -> Result<String, TargetError> {
+/// Sends one object.
+async fn send(cluster: &Cluster, piece: &Piece) -> Result<Stored, TargetError> {
     let doing = format!("applying {} {}", piece.resource.kind, piece.name);
     let api = piece.resource.of(cluster);
     match cluster.answered(&doing, api.patch(&piece.name, &params(), &Patch::Apply(&piece.object))).await? {
-        Ok(stored) => Ok(stored.metadata.uid.unwrap_or_default()),
+        Ok(stored) => Ok(Stored::of(&stored.metadata)),
         Err(error) => Err(refused(cluster, &doing, &error)),
     }
 }

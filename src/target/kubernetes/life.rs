@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
+use super::super::contract::{Again, BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
 use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{apply, collect, discover, end, load, preflight, wait};
+use super::{again, apply, collect, discover, end, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -36,6 +36,18 @@ impl Target for Kubernetes {
 
     fn preflight<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
         Box::pin(preflight::preflight(live))
+    }
+
+    fn again<'a>(
+        &'a self,
+        live: Live<'a>,
+        deployed: Option<&'a Deployed>,
+        handle: &'a Value,
+    ) -> BoxFuture<'a, Result<Again, TargetError>> {
+        match HeldHandle::read(handle) {
+            Some(_) => Box::pin(async { Ok(Again::Beside) }),
+            None => Box::pin(again::again(live, deployed, handle)),
+        }
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {

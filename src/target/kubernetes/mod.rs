@@ -9,6 +9,7 @@
 //! | `own`, `stamp` | labels, annotations and names by which objects of ours are known, and where they are put |
 //! | `handle` | what the journal keeps of a deployment |
 //! | `apply` | objects are sent; nothing that others made is touched |
+//! | `again` | whether what an earlier session applied can be used again |
 //! | `family` | who belongs to whom: pods below an object |
 //! | `seen` | one look at a deployment, as data for the rules |
 //! | `load` | where load comes from: a Job, a forwarded port, a URL |
@@ -29,6 +30,7 @@
 //!
 //! Nothing here trusts that a call returns: every one goes through [`client::Cluster::call`], which has a limit.
 
+mod again;
 mod apply;
 mod cache;
 mod client;

@@ -19,6 +19,9 @@ pub(super) struct Applied {
     pub(super) uid: String,
     /// Digest of what was sent (the annotation [`super::own::SENT`]).
     pub(super) sent: String,
+    /// Its generation after that; `None`: its kind has none, or an older version recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) generation: Option<i64>,
 }
 
 /// An applied object as it is now.

@@ -5,11 +5,15 @@
 //! Every test has a namespace of its own and leaves the cluster as it found it. What would disturb its neighbours (a stopped
 //! API server, a CRD) is named `disturbs_...` and is run after the others, one at a time.
 
+mod again;
 mod cache;
 mod cleanup;
 mod early;
+mod faults;
 mod inload;
+mod kills;
 mod locks;
+mod midst;
 mod preflight;
 mod rights;
 mod room;

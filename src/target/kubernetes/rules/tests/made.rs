@@ -18,6 +18,7 @@ fn object(kind: &str, api_version: &str, rest: Value) -> SeenObject {
         name: "x".to_owned(),
         uid: "u".to_owned(),
         sent: String::new(),
+        generation: None,
     };
     SeenObject { applied, live: Some(live) }
 }

@@ -158,6 +158,7 @@ impl Recording {
                         name: name.clone(),
                         uid,
                         sent: String::new(),
+                        generation: None,
                     };
                     seen.objects.push(SeenObject { applied, live });
                 }
