@@ -212,6 +212,8 @@ pub struct StepContext {
     pub shared: Arc<RunShared>,
     /// Cancelled when the step must end. Teardown gets one of its own that the first Ctrl-C does not touch.
     pub cancel: CancellationToken,
+    /// Whether somebody asked for this step by name, and it does not only run because others need it.
+    pub asked: bool,
     /// An empty folder of this attempt; what a measurement leaves in it is published when it succeeds.
     pub attempt_dir: PathBuf,
     requests: mpsc::Sender<Request>,
@@ -230,7 +232,7 @@ impl StepContext {
         requests: mpsc::Sender<Request>,
         progress: watch::Sender<Progress>,
     ) -> Self {
-        Self { spec, attempt, shared, cancel, attempt_dir, requests, progress }
+        Self { spec, attempt, shared, cancel, asked: false, attempt_dir, requests, progress }
     }
 
     /// Makes an obligation durable. Call it before the deed.

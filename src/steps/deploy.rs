@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::surroundings::{StepLedger, Surroundings, end, folder, obligations};
+use super::surroundings::{StepLedger, Surroundings, end, folder, is_hold, obligations};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, Obligation, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::{Again, Deployed, Unheld};
@@ -33,17 +33,16 @@ impl StepAction for Deploy {
             let here = Surroundings::of(cx);
             folder(here.live().dir)?;
             let ledger = StepLedger::new(cx, here.target);
-            let left_behind = obligations(cx).await;
+            let (holds, left_behind): (Vec<_>, Vec<_>) = obligations(cx).await.into_iter().partition(is_hold);
             // Before anything is ended or made: whoever else has the GPUs must not be disturbed.
             here.target.hold(here.live(), &ledger).await.map_err(|unheld| match unheld {
                 Unheld::Failed(error) => here.failure(error),
                 Unheld::Taken(error) => StepFailure { class: FailureKind::Locked, ..here.failure(error) },
             })?;
-            let found = look_at(&here, left_behind).await?;
-            for open in &found.beside {
+            for open in &holds {
                 end(cx, open).await?;
             }
-            let again = match found.deployment {
+            let again = match look_at(&here, left_behind).await? {
                 Found::Nothing => None,
                 Found::Usable(earlier) => {
                     cx.note("it is there since an earlier session, and unchanged: it is used again").await?;
@@ -70,50 +69,37 @@ impl StepAction for Deploy {
     }
 }
 
-/// What earlier sessions left behind.
-struct LeftBehind {
-    /// What the run held beside the deployment.
-    beside: Vec<Obligation>,
-    deployment: Found,
-}
-
-/// What they left of the deployment itself.
+/// What earlier sessions left of the deployment.
 enum Found {
     Nothing,
     /// All of it, as it is recorded.
     Usable(Deployed),
     /// Something that must be ended first.
-    Spent {
-        left: Vec<Obligation>,
-        why: String,
-    },
+    Spent { left: Vec<Obligation>, why: String },
 }
 
 /// Looks at what is left behind. It is used as a whole or not at all: what is ended takes with it whatever carries the
 /// deployment's labels.
-async fn look_at(here: &Surroundings<'_>, open: Vec<Obligation>) -> Result<LeftBehind, StepFailure> {
+async fn look_at(here: &Surroundings<'_>, left: Vec<Obligation>) -> Result<Found, StepFailure> {
+    if left.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    if here.cx.asked {
+        return Ok(Found::Spent { left, why: "a new one is asked for".to_owned() });
+    }
     let earlier = here.output::<Deployed>("deploy").await.ok();
-    let (mut beside, mut left, mut why) = (Vec::new(), Vec::new(), None);
-    for one in open {
-        let judged = here.target.again(here.live(), earlier.as_ref(), &one.handle).await;
-        match judged.map_err(|error| here.failure(error))? {
-            Again::Beside => beside.push(one),
-            Again::Unchanged => left.push(one),
-            Again::Changed(because) => {
-                left.push(one);
-                why = why.or(Some(because));
-            }
+    for open in &left {
+        let judged = here.target.again(here.live(), earlier.as_ref(), &open.handle).await;
+        if let Again::Changed(why) = judged.map_err(|error| here.failure(error))? {
+            return Ok(Found::Spent { left, why });
         }
     }
-    if why.is_none() && has_failed(here).await {
-        why = Some("it did not come to work".to_owned());
-    }
-    let deployment = match (left.is_empty(), why, earlier) {
-        (true, _, _) => Found::Nothing,
-        (false, None, Some(earlier)) => Found::Usable(earlier),
-        (false, why, _) => Found::Spent { left, why: why.unwrap_or_else(|| "nothing is recorded of it".to_owned()) },
+    let why = match earlier {
+        None => "nothing is recorded of it",
+        Some(_) if has_failed(here).await => "it did not come to work",
+        Some(earlier) => return Ok(Found::Usable(earlier)),
     };
-    Ok(LeftBehind { beside, deployment })
+    Ok(Found::Spent { left, why: why.to_owned() })
 }
 
 /// Whether waiting for it or warming it up failed: what it lacked may have come since, but nothing would start it anew.

@@ -119,6 +119,11 @@ pub(super) async fn all_obligations(cx: &StepContext) -> Vec<Obligation> {
     open
 }
 
+/// Whether an obligation is no deployment but what the run holds beside all of them.
+pub(super) fn is_hold(open: &Obligation) -> bool {
+    target(&open.target).is_some_and(|target| target.is_hold(&open.handle))
+}
+
 /// The target of that kind.
 pub(super) fn target(kind: &str) -> Option<&'static dyn Target> {
     TARGETS.iter().copied().find(|target| target.kind() == kind)

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::hooks::{self, Moment};
-use super::surroundings::{Surroundings, all_obligations, end};
+use super::surroundings::{Surroundings, all_obligations, end, is_hold};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::Ready;
@@ -33,12 +33,18 @@ impl StepAction for Teardown {
             }
             let mut ended = Vec::new();
             let mut failed = None;
+            let (holds, open): (Vec<_>, Vec<_>) = all_obligations(cx).await.into_iter().partition(is_hold);
             // The newest first: load workers before what they load.
-            for open in all_obligations(cx).await.into_iter().rev() {
+            for open in open.into_iter().rev() {
                 match end(cx, &open).await {
                     Ok(()) => ended.push(open.what),
                     Err(failure) => failed = failed.or(Some(failure)),
                 }
+            }
+            // As long as something is left the run must be found by what it holds, and whoever ends it then ends that too.
+            for open in holds.into_iter().filter(|_| failed.is_none()) {
+                end(cx, &open).await?;
+                ended.push(open.what);
             }
             match failed {
                 None => Ok(StepOutcome::ok(json!({ "ended": ended }))),

@@ -172,6 +172,11 @@ pub trait Target: TargetKind {
     fn hold<'a>(&'a self, _live: Live<'a>, _ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
         Box::pin(async { Ok(()) })
     }
+    /// Whether a handle names what [`Target::hold`] took, and nothing of a deployment: taken anew by each session, and ended
+    /// only when all of the deployment is gone, so that whoever looks for what was left finds the run.
+    fn is_hold(&self, _handle: &Value) -> bool {
+        false
+    }
     /// Gives back at the end of a run what [`Target::hold`] took; a sentence for each thing that stays.
     fn release<'a>(&'a self, _run: &'a str, _left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -245,8 +250,6 @@ pub enum Again {
     Unchanged,
     /// It must be ended, and deployed anew: why.
     Changed(String),
-    /// It is no part of the deployment but what the run holds beside it: that is taken anew in each session.
-    Beside,
 }
 
 /// What a run leaves behind at its end.

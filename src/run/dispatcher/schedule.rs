@@ -205,6 +205,7 @@ impl Dispatcher {
         }
         let cancel = CancellationToken::new();
         let (progress, seen) = watch::channel(Progress::default());
+        let asked = self.verdicts[at].decision == Decision::Run(Why::Asked);
         let cx = StepContext::new(
             spec,
             attempt,
@@ -216,7 +217,7 @@ impl Dispatcher {
         );
         let job = Job {
             action: Arc::clone(&self.actions[at]),
-            cx,
+            cx: StepContext { asked, ..cx },
             delay: pause(self.tries[at]),
             limit: role.cleans_up().then_some(self.shared.plan.policy.teardown_deadline),
             layout: self.layout.clone(),

@@ -1,7 +1,7 @@
 //! What a resume makes of a deployment that outlived the runner: used again, or brought to life anew, and what points carry.
 
 use super::super::*;
-use super::stage::{Death, Stage};
+use super::stage::{Death, Stage, choose, rerun};
 use super::world::address;
 use crate::base::Digest;
 use crate::plan::IncarnationPolicy;
@@ -66,4 +66,13 @@ fn a_deployment_whose_pods_were_replaced_meanwhile_is_used_again_as_another_inca
         let is_one = incarnation(&stage, FIRST) == incarnation(&stage, SECOND);
         assert_eq!(is_one, policy == IncarnationPolicy::SamePerSweep, "{policy:?}");
     }
+}
+
+#[test]
+fn a_deployment_that_is_asked_for_by_name_is_brought_to_life_anew() {
+    let stage = died_in_the_second_point(IncarnationPolicy::Warn);
+    let report = stage.session(choose(rerun(&["agg/deploy"]))).unwrap();
+    assert_eq!(report.exit_code(), ExitCode::DONE);
+    assert_eq!(stage.world.started(), ["agg/deploy#1", "agg/deploy#2"]);
+    assert_ne!(incarnation(&stage, FIRST), incarnation(&stage, SECOND));
 }

@@ -44,10 +44,7 @@ impl Target for Kubernetes {
         deployed: Option<&'a Deployed>,
         handle: &'a Value,
     ) -> BoxFuture<'a, Result<Again, TargetError>> {
-        match HeldHandle::read(handle) {
-            Some(_) => Box::pin(async { Ok(Again::Beside) }),
-            None => Box::pin(again::again(live, deployed, handle)),
-        }
+        Box::pin(again::again(live, deployed, handle))
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
@@ -92,6 +89,10 @@ impl Target for Kubernetes {
 
     fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
         Box::pin(hold::begin(live, ledger))
+    }
+
+    fn is_hold(&self, handle: &Value) -> bool {
+        HeldHandle::read(handle).is_some()
     }
 
     fn release<'a>(&'a self, run: &'a str, left: Left) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
