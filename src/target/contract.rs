@@ -182,9 +182,9 @@ pub trait Target: TargetKind {
         Box::pin(async { Ok(Vec::new()) })
     }
     /// Whether what an earlier session left behind under `handle` can be measured on as it stands; `deployed` is the
-    /// newest record of a deployment that went through. Called after [`Target::hold`]; changes nothing. If so, nothing is deployed, `deployed` counts on, and [`Target::wait`]
-    /// judges it like a new one. Where a target does not answer this (processes, the embedded engine), all of it is ended
-    /// and started anew.
+    /// newest record of a deployment that went through. Called after [`Target::hold`]; changes nothing. If it can, nothing
+    /// is deployed, `deployed` counts on, and [`Target::wait`] judges it like a new one. Where a target does not answer this
+    /// (processes, the embedded engine), all of it is ended and started anew.
     fn again<'a>(
         &'a self,
         _live: Live<'a>,
@@ -193,7 +193,7 @@ pub trait Target: TargetKind {
     ) -> BoxFuture<'a, Result<Again, TargetError>> {
         Box::pin(async { Ok(Again::Changed("what runs on this machine is started anew".to_owned())) })
     }
-    /// Starts it. Safe to run again: what is still there from before was ended by the caller, or is as it would be made now.
+    /// Starts it. Safe to run again: the caller has ended what an earlier session left.
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>>;
     /// Waits until it answers with the right model, or says why it never will. The caller sets the deadline.
     fn wait<'a>(

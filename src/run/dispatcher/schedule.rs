@@ -205,8 +205,7 @@ impl Dispatcher {
         }
         let cancel = CancellationToken::new();
         let (progress, seen) = watch::channel(Progress::default());
-        let asked = self.verdicts[at].decision == Decision::Run(Why::Asked);
-        let cx = StepContext::new(
+        let mut cx = StepContext::new(
             spec,
             attempt,
             Arc::clone(&self.shared),
@@ -215,9 +214,10 @@ impl Dispatcher {
             self.asking.clone(),
             progress,
         );
+        cx.asked = self.verdicts[at].decision == Decision::Run(Why::Asked);
         let job = Job {
             action: Arc::clone(&self.actions[at]),
-            cx: StepContext { asked, ..cx },
+            cx,
             delay: pause(self.tries[at]),
             limit: role.cleans_up().then_some(self.shared.plan.policy.teardown_deadline),
             layout: self.layout.clone(),

@@ -86,7 +86,8 @@ impl Aim {
     /// How long after it is met the kill falls at most.
     fn most(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Deploy => 800,
+            // Objects are sent within a tenth of a second.
+            Self::Deploy => 150,
             Self::Wait => 4000,
             Self::Job => 3000,
             Self::Level => 1500,
