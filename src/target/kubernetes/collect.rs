@@ -26,7 +26,7 @@ use super::look::{look, node_kind};
 use super::seen::Seen;
 use super::service::{is_ready, port_named};
 use super::{logs, service};
-use crate::base::write_atomic;
+use crate::base::{is_secret_name, write_atomic};
 use crate::render::write_yaml;
 
 /// Bytes of one log that are kept.
@@ -206,11 +206,6 @@ fn mask(value: &mut Value) {
     }
 }
 
-fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL"].iter().any(|word| name.contains(word))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,13 +215,15 @@ mod tests {
         let mut object = json!({"spec": {"containers": [{"env": [
             {"name": "HF_TOKEN", "value": "hf_x"},
             {"name": "MODE", "value": "fast"},
+            {"name": "MAX_TOKENS", "value": "5"},
             {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         ]}]}});
         mask(&mut object);
         let env = object.pointer("/spec/containers/0/env").unwrap();
         assert_eq!(env[0]["value"], "***");
         assert_eq!(env[1]["value"], "fast");
-        assert_eq!(env[2]["valueFrom"]["secretKeyRef"]["name"], "s");
+        assert_eq!(env[2]["value"], "5");
+        assert_eq!(env[3]["valueFrom"]["secretKeyRef"]["name"], "s");
     }
 
     #[test]
