@@ -4,6 +4,7 @@
 mod clock;
 mod diagnostic;
 mod digest;
+pub mod fact;
 mod files;
 mod names;
 mod secret;

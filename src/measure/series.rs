@@ -8,18 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::point::PointMeta;
-
-/// A fact: uid of the cluster.
-pub const CLUSTER: &str = "cluster";
-/// A fact: product of the GPUs that the deployment's pods hold.
-pub const GPU_PRODUCT: &str = "gpu-product";
-/// A fact: whether a deployment with prefill and decode workers was seen to use both, a sentence that begins with
-/// `proven` or [`NOT_PROVEN`].
-pub const DISAGGREGATED: &str = "disaggregated";
-/// How that fact begins when it could not be seen.
-pub const NOT_PROVEN: &str = "not proven";
-/// A fact: the GPUs that the deployment's pods hold are not as many as the plan counts.
-pub const GPUS_DIFFER: &str = "gpus-differ";
+use crate::base::fact;
 
 /// What a target found out about a deployment when it was ready, by name.
 pub type Facts = BTreeMap<String, String>;
@@ -48,8 +37,8 @@ const SIDES: [Side; 3] = [
 impl Series {
     /// The series of a deployment about which this is known, with load from there.
     pub fn of(facts: &Facts, generator: Option<String>) -> Self {
-        let fact = |name: &str| facts.get(name).filter(|text| !text.is_empty()).cloned();
-        Self { cluster: fact(CLUSTER), gpus: fact(GPU_PRODUCT), generator }
+        let known = |name: &str| facts.get(name).filter(|text| !text.is_empty()).cloned();
+        Self { cluster: known(fact::CLUSTER), gpus: known(fact::GPU_PRODUCT), generator }
     }
 
     /// Whether nothing is known.
@@ -111,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_series_is_read_from_what_the_target_found_out() {
-        let facts = Facts::from([(CLUSTER.to_owned(), "u".to_owned()), (GPU_PRODUCT.to_owned(), String::new())]);
+        let facts =
+            Facts::from([(fact::CLUSTER.to_owned(), "u".to_owned()), (fact::GPU_PRODUCT.to_owned(), String::new())]);
         let series = Series::of(&facts, Some("laptop".to_owned()));
         assert_eq!(series, Series { cluster: Some("u".to_owned()), gpus: None, generator: Some("laptop".to_owned()) });
         assert!(!series.is_unknown() && Series::of(&Facts::new(), None).is_unknown());

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::dataset::RunResults;
 use crate::base::Name;
-use crate::measure::{DISAGGREGATED, GPUS_DIFFER, NOT_PROVEN, PointMeta, series_between, series_within};
+use crate::base::fact::{DISAGGREGATED, GPUS_DIFFER, NOT_PROVEN};
+use crate::measure::{PointMeta, series_between, series_within};
 
 /// All points of a deployment.
 pub(super) fn points_of<'a>(results: &'a RunResults, name: &Name) -> Vec<&'a PointMeta> {

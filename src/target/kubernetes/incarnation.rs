@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::family::{name, uid};
-use crate::measure::GPU_PRODUCT;
+use crate::base::fact::GPU_PRODUCT;
 use crate::render::gpus;
 
 /// Label by which the GPU operator's feature discovery names a node's GPUs.

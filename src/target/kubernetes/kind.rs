@@ -177,6 +177,16 @@ pub(super) fn whereabouts(deployment: &Deployment) -> Result<Whereabouts, Target
         .map_err(|error| TargetError::new(format!("the keys of `[target]` do not fit: {error}")))
 }
 
+/// Whether a value of the plan says anything: tables that only hold what is left out do not.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(table) => table.values().any(says_something),
+        Value::Array(list) => !list.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 /// Patterns of `images.rewrite` that no image fits: misspelt ones, as a rule, and in a cluster without a way out an image
 /// that cannot be pulled. Those of `[target]` are told once, for all deployments that share them.
 fn idle_patterns(plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
@@ -253,7 +263,7 @@ impl TargetKind for Kubernetes {
         }
         if given == ["existing"] {
             for key in ["images", "overrides"] {
-                if values.json.get(key).and_then(Value::as_object).is_some_and(|table| !table.is_empty()) {
+                if values.json.get(key).is_some_and(says_something) {
                     let message = format!("`{key}` change what is applied, and `existing` is never applied");
                     problems.push(Diagnostic::error(message).at(at(key)).help("take it out"));
                 }
@@ -375,7 +385,7 @@ mod tests {
         let rewrite = json!({"rewrite": {"a": "b"}});
         let said = problems(json!({"existing": "x", "images": rewrite, "overrides": {"env": {"A": "1"}}}));
         assert!(said.contains("`images` change what is applied") && said.contains("`overrides` change"), "{said}");
-        assert_eq!(problems(json!({"existing": "x", "images": {}, "overrides": {}})), "");
+        assert_eq!(problems(json!({"existing": "x", "images": {"rewrite": {}}, "overrides": {"env": null}})), "");
     }
 
     #[test]

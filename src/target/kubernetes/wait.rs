@@ -25,8 +25,8 @@ use super::rules::{Asked, History, judge};
 use super::seen::{Failure, Judgement, Patience, Seen};
 use super::service::{self, Serving};
 use super::through::Through;
+use crate::base::fact::{CLUSTER, DISAGGREGATED, GPUS_DIFFER};
 use crate::base::{Clock, SystemClock, format_duration};
-use crate::measure::{CLUSTER, DISAGGREGATED, GPUS_DIFFER};
 
 /// Time between two looks.
 const TICK: Duration = Duration::from_secs(1);
