@@ -12,10 +12,11 @@ use super::error::AppError;
 use crate::base::Name;
 use crate::load::{
     self, Api, Arrivals, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer,
-    Pacing, Prompts, RequestShape, Ruler, Totals,
+    Pacing, Prompts, RequestShape, Ruler, Totals, this_machine,
 };
 use crate::measure::{
-    Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate, RequestRecord, ValidityRules, judge,
+    Facts, Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate, RequestRecord, Series,
+    ValidityRules, judge,
 };
 
 /// Limit for a single question outside of the measurement.
@@ -273,6 +274,8 @@ fn loaded(
             measured_by: None,
             seed: options.seed,
             incarnation: String::new(),
+            series: Series::of(&Facts::new(), Some(this_machine())),
+            facts: Facts::new(),
         },
         records: run.records,
         health: run.health,

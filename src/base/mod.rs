@@ -4,8 +4,10 @@
 mod clock;
 mod diagnostic;
 mod digest;
+pub mod fact;
 mod files;
 mod names;
+mod secret;
 mod source;
 mod units;
 
@@ -17,5 +19,6 @@ pub use files::{
     read_limited, read_text, remove_dir, rename, sync_dir, sync_tree, write_atomic, write_atomic_with,
 };
 pub use names::{Name, NameError, nearest, slug};
+pub use secret::{WrittenSecret, is_reference, is_secret_name, secrets_in};
 pub use source::{Source, SourceId, SourceMap, Span, Spanned};
 pub use units::{Millis, format_duration, format_quantity, parse_duration};

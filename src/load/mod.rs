@@ -79,7 +79,7 @@ pub use sse::{Event, SseError, SseReader};
 pub use worker::{
     Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
     Measured as MeasuredLevel, MetricsPage, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status,
-    TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker,
+    TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker, this_machine,
 };
 
 #[cfg(test)]

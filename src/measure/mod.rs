@@ -15,6 +15,7 @@ mod record;
 mod same_work;
 #[cfg(test)]
 pub(crate) mod sample;
+mod series;
 mod server;
 mod spill;
 mod stats;
@@ -41,6 +42,7 @@ pub use rate::Rate;
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;
+pub use series::{Facts, Series, series_between, series_within};
 pub use server::{
     Gpu, SERVER_SERIES, SeriesKind, ServerScrape, ServerSeries, ServerValue, ServerView, engines_of, server_rounds,
     server_series, server_view,

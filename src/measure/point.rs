@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::objective::Bound;
 use super::rate::Rate;
 use super::record::{FailureClass, RequestRecord};
+use super::series::{Facts, Series};
 use crate::base::{Name, Timestamp};
 
 /// A load intensity.
@@ -116,6 +117,12 @@ pub struct PointMeta {
     pub seed: u64,
     /// Digest of the incarnation that answered.
     pub incarnation: String,
+    /// Where it was measured.
+    #[serde(default, skip_serializing_if = "Series::is_unknown")]
+    pub series: Series,
+    /// What was found out about the deployment when it was ready.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
 }
 
 /// How the generator itself did during a point.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bound, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
-    TokenSource,
+    Bound, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
+    Series, TokenSource,
 };
 use crate::base::{Name, Timestamp};
 
@@ -75,6 +75,8 @@ pub(crate) fn point(shape: Shape) -> PointData {
             measured_by: None,
             seed: 42,
             incarnation: format!("{}-{}", shape.deployment, shape.repeat),
+            series: Series::default(),
+            facts: Facts::new(),
         },
         records,
         health: GeneratorHealth {

@@ -83,11 +83,18 @@ const MOCKER: &[Variable] = &[
     variable("speedup-ratio", "How much faster than a GPU the mocker answers.", "1"),
 ];
 
-const STORAGE: &[Variable] = &[variable(
-    "storage-class",
-    "Storage class of the small volume through which its parts find each other; empty: the cluster's default.",
-    "\"\"",
-)];
+const PLAIN_OBJECTS: &[Variable] = &[
+    variable(
+        "storage-class",
+        "Storage class of the small volume through which its parts find each other; empty: the cluster's default.",
+        "\"\"",
+    ),
+    variable(
+        "run-as-user",
+        "User of all pods, and the group that owns their volumes; 0: the image's own user, which must be a number.",
+        "1000",
+    ),
+];
 
 const ENGINE_OF_OURS: &[Variable] = &[
     variable("image", "Container image with dynbench (`dynbench image` makes one).", "\"dynbench:latest\""),
@@ -96,15 +103,21 @@ const ENGINE_OF_OURS: &[Variable] = &[
     variable("set", "Engine parameters, the keys of `simulated` deployments.", "{}"),
 ];
 
-const ROUND_ROBIN: &[Variable] = &[variable("router-mode", "How the frontend chooses a worker.", "\"round-robin\"")];
+const FRONTEND_RESOURCES: Variable =
+    variable("frontend-resources", "Requests and limits of the frontend's container.", "{}");
 
-const KV_ROUTER: &[Variable] =
-    &[variable("router-mode", "How the frontend chooses a worker; `kv`: by what its cache holds.", "\"kv\"")];
+const ROUND_ROBIN: &[Variable] =
+    &[variable("router-mode", "How the frontend chooses a worker.", "\"round-robin\""), FRONTEND_RESOURCES];
+
+const KV_ROUTER: &[Variable] = &[
+    variable("router-mode", "How the frontend chooses a worker; `kv`: by what its cache holds.", "\"kv\""),
+    FRONTEND_RESOURCES,
+];
 
 const COMMON: &[Variable] = &[
     variable("engine-args", "Further arguments of the engine, a list of texts.", "[]"),
     variable("env", "Environment variables of all containers.", "{}"),
-    variable("resources", "Requests and limits of the engine's containers beside GPUs.", "{}"),
+    variable("resources", "Requests and limits of the engine's containers, beside GPUs.", "{}"),
     variable("hf-token-secret", "Secret whose keys become environment variables (HF_TOKEN); empty: none.", "\"\""),
     variable("model-cache", "PersistentVolumeClaim with the model's files; empty: each pod loads them itself.", "\"\""),
     variable("model-cache-path", "Where it is mounted (HF_HOME).", "\"/model-cache\""),
@@ -121,6 +134,10 @@ const GPU_POD: &[Variable] = &[
     variable("shared-memory", "Size of /dev/shm.", "\"8Gi\""),
     variable("gpu-resource", "The resource that is a GPU.", "\"nvidia.com/gpu\""),
 ];
+
+/// Where no GPU asks for it.
+const SMALL_POD: &[Variable] =
+    &[variable("shared-memory", "Size of /dev/shm; empty: what the container runtime gives.", "\"\"")];
 
 const ONE_NODE: &[Variable] = &[variable("nodes", "Nodes of one worker.", "1")];
 
@@ -360,7 +377,7 @@ pub const TEMPLATES: &[Template] = &[
         "dynamo.yaml.j2",
         "mocker",
         false,
-        &[MOCKER, REPLICAS, ROUND_ROBIN, COMMON]
+        &[MOCKER, REPLICAS, SMALL_POD, ROUND_ROBIN, COMMON]
     ),
     template!(
         "dynamo-mocker-disagg",
@@ -368,7 +385,7 @@ pub const TEMPLATES: &[Template] = &[
         "dynamo.yaml.j2",
         "mocker",
         true,
-        &[MOCKER, SPLIT, ROUND_ROBIN, COMMON]
+        &[MOCKER, SPLIT, SMALL_POD, ROUND_ROBIN, COMMON]
     ),
     template!(
         "mocker-agg",
@@ -376,7 +393,7 @@ pub const TEMPLATES: &[Template] = &[
         "mocker.yaml.j2",
         "mocker",
         false,
-        &[MOCKER, REPLICAS, STORAGE, ROUND_ROBIN, COMMON]
+        &[MOCKER, REPLICAS, SMALL_POD, PLAIN_OBJECTS, ROUND_ROBIN, COMMON]
     ),
     template!(
         "mocker-disagg",
@@ -384,7 +401,7 @@ pub const TEMPLATES: &[Template] = &[
         "mocker.yaml.j2",
         "mocker",
         true,
-        &[MOCKER, SPLIT, STORAGE, ROUND_ROBIN, COMMON]
+        &[MOCKER, SPLIT, SMALL_POD, PLAIN_OBJECTS, ROUND_ROBIN, COMMON]
     ),
     template!(
         "embedded",
@@ -392,7 +409,7 @@ pub const TEMPLATES: &[Template] = &[
         "embedded.yaml.j2",
         "embedded",
         false,
-        &[ENGINE_OF_OURS, COMMON]
+        &[ENGINE_OF_OURS, SMALL_POD, COMMON]
     ),
 ];
 

@@ -41,19 +41,6 @@ pub fn count_gpus(objects: &[Value]) -> GpuCount {
     if sum > 0.0 { GpuCount::Known(sum) } else { GpuCount::None }
 }
 
-/// GPUs that live pods hold: those that have a node and have not ended. A pod that is ending holds its GPUs until it is
-/// gone; one without a node holds none. `None` when it cannot be told from some pod, or when it is none at all.
-pub fn gpus_of_pods(pods: &[Value]) -> Option<f64> {
-    let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let holds = |pod: &&Value| {
-        text(pod, "/spec/nodeName").is_some()
-            && !text(pod, "/status/phase").is_some_and(|phase| phase == "Succeeded" || phase == "Failed")
-    };
-    let held: Result<Vec<f64>, String> =
-        pods.iter().filter(holds).map(|pod| of_pod(pod.get("spec").unwrap_or(&Value::Null))).collect();
-    Some(held.ok()?.into_iter().sum()).filter(|sum| *sum > 0.0)
-}
-
 /// GPUs, or why they cannot be told.
 type Count = Result<f64, String>;
 
@@ -231,23 +218,5 @@ mod tests {
         assert_eq!(unknown(json!({"limits": {"nvidia.com/gpu": "many"}})), "Pod p: \"many\" is no number of GPUs");
         assert_eq!(count_gpus(&[with(json!({"limits": {"habana.ai/gaudi": "8"}}))]), GpuCount::Known(8.0));
         assert_eq!(count_gpus(&[with(json!({}))]), GpuCount::None);
-    }
-
-    #[test]
-    fn live_pods_hold_their_gpus_from_a_node_until_they_are_gone() {
-        let pod = |node: bool, phase: &str, ending: bool| {
-            let mut pod = json!({"metadata": {}, "status": {"phase": phase},
-                "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}});
-            if node {
-                pod["spec"]["nodeName"] = "n".into();
-            }
-            if ending {
-                pod["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z".into();
-            }
-            pod
-        };
-        assert_eq!(gpus_of_pods(&[pod(true, "Running", false), pod(true, "Running", true)]), Some(4.0));
-        assert_eq!(gpus_of_pods(&[pod(false, "Pending", false), pod(true, "Failed", true)]), None);
-        assert_eq!(gpus_of_pods(&[]), None);
     }
 }

@@ -15,14 +15,14 @@ use super::canonical::{canonical, tidy};
 use super::environment::{TemplateError, environment, explain};
 use super::graph::is_graph;
 use super::inputs::{BUILT_IN, Inputs, join};
-use super::overrides::{Images, Overrides, rewrite_images, without_namespaces};
+use super::overrides::{Images, Overrides, without_namespaces};
 use super::refused;
 use super::vars::{template_name, template_vars};
 use super::yaml::read_yaml;
 use crate::base::{Diagnostic, Digest, Excerpt, Problems, nearest};
 use crate::plan::{Deployment, Plan};
 
-/// Longest name of an object: operators add suffixes of their own.
+/// Longest name of a deployment in a cluster: operators add suffixes of their own, and templates of plain objects short ones.
 const LONGEST_NAME: usize = 20;
 
 /// Objects, and the texts that they were made of.
@@ -32,6 +32,8 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     /// Every template and manifest that was read, by name.
     pub inputs: BTreeMap<String, String>,
+    /// Patterns of `images.rewrite` that an image fitted.
+    pub rewritten: BTreeSet<String>,
     /// Worth knowing, but no errors.
     pub notes: Problems,
 }
@@ -99,16 +101,16 @@ pub fn render(plan: &Plan, deployment: &Deployment, inputs: &Inputs, run: Option
     for problem in raw.overrides.apply(&mut objects) {
         work.problem("overrides", problem);
     }
-    for images in [&raw.images, &target.images] {
-        objects.iter_mut().for_each(|object| rewrite_images(object, images));
-    }
-    for problem in refused::graphs(&objects).into_iter().chain(refused::secrets(&objects)) {
+    let rewritten = raw.images.before(target.images).rewrite(&mut objects);
+    let claims = refused::lasting_claims(&objects);
+    let refused = [refused::kinds(&objects), refused::graphs(&objects), refused::secrets(&objects), claims];
+    for problem in refused.into_iter().flatten() {
         work.problem(key, problem);
     }
     if work.problems.has_errors() {
         return Err(work.problems);
     }
-    Ok(Rendered { objects, inputs: inputs.texts(), notes: work.problems })
+    Ok(Rendered { objects, inputs: inputs.texts(), rewritten, notes: work.problems })
 }
 
 struct Work<'a> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::base::{Diagnostic, nearest};
+use crate::plan::{Deployment, Values};
 
 /// `images` of `[target]` or of a deployment.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,22 +29,63 @@ pub(super) struct Overrides {
     pub(super) env: Map<String, Value>,
 }
 
-/// Rewrites every image that a pattern fits; the first that does counts.
-pub(super) fn rewrite_images(value: &mut Value, images: &Images) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| rewrite_images(item, images)),
-        Value::Object(fields) => {
-            for (name, inner) in fields.iter_mut() {
-                if let (true, Some(image)) = (name == "image", inner.as_str()) {
-                    if let Some(new) = images.rewrite.iter().find_map(|(from, to)| rewritten(image, from, to)) {
-                        *inner = new.into();
+/// The name under which an image is had for a deployment: what its own patterns, then those of its `[target]`, make of
+/// it. For images that are no part of its objects, such as that of the load.
+pub fn image_for(deployment: &Deployment, image: &str) -> String {
+    images_of(deployment).fitting(image).map_or_else(|| image.to_owned(), |(_, new)| new)
+}
+
+/// The pattern that decides it, if one fits.
+pub fn fitting_pattern(deployment: &Deployment, image: &str) -> Option<String> {
+    images_of(deployment).fitting(image).map(|(from, _)| from.to_owned())
+}
+
+fn images_of(deployment: &Deployment) -> Images {
+    let of = |values: &Values| -> Images {
+        // Keys of another shape have been refused when the plan was read.
+        values.json.get("images").and_then(|images| Images::deserialize(images).ok()).unwrap_or_default()
+    };
+    of(&deployment.values).before(of(&deployment.target.values))
+}
+
+impl Images {
+    /// These patterns, and after them the others.
+    pub(super) fn before(mut self, others: Self) -> Self {
+        for (from, to) in others.rewrite {
+            self.rewrite.entry(from).or_insert(to);
+        }
+        self
+    }
+
+    /// The first pattern that fits, and the new name.
+    fn fitting(&self, image: &str) -> Option<(&str, String)> {
+        self.rewrite.iter().find_map(|(from, to)| Some((from.as_str(), rewritten(image, from, to)?)))
+    }
+
+    /// Rewrites every image that a pattern fits, once; the first that does counts. Returns the patterns that did.
+    pub(super) fn rewrite(&self, objects: &mut [Value]) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        objects.iter_mut().for_each(|object| self.rewrite_in(object, &mut used));
+        used
+    }
+
+    fn rewrite_in(&self, value: &mut Value, used: &mut BTreeSet<String>) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.rewrite_in(item, used)),
+            Value::Object(fields) => {
+                for (name, inner) in fields.iter_mut() {
+                    if let (true, Some(image)) = (name == "image", inner.as_str()) {
+                        if let Some((from, new)) = self.fitting(image) {
+                            used.insert(from.to_owned());
+                            *inner = new.into();
+                        }
+                    } else {
+                        self.rewrite_in(inner, used);
                     }
-                } else {
-                    rewrite_images(inner, images);
                 }
             }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -101,6 +143,12 @@ impl Overrides {
                 {
                     let key = if spec.contains_key("services") { "envs" } else { "env" };
                     self.set(spec.entry(key).or_insert_with(|| json!([])));
+                    // What a component says of a variable counts before what the graph says.
+                    for parts in ["services", "components"] {
+                        if let Some(parts) = spec.get_mut(parts) {
+                            self.within_components(parts);
+                        }
+                    }
                     return;
                 }
                 for (name, inner) in fields.iter_mut() {
@@ -115,6 +163,41 @@ impl Overrides {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
+    }
+
+    /// Replaces the variables in the main containers of a graph, where they stand; sets them in all others, which get
+    /// nothing from the graph.
+    fn within_components(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.within_components(item)),
+            Value::Object(fields) => {
+                for (name, inner) in fields.iter_mut() {
+                    match (name.as_str(), &mut *inner) {
+                        ("env" | "envs", list) => self.replace(list),
+                        ("containers" | "initContainers", Value::Array(containers)) => {
+                            for container in containers.iter_mut().filter_map(Value::as_object_mut) {
+                                let main = container.get("name").is_some_and(|name| name == "main");
+                                match container.get_mut("env") {
+                                    Some(list) if main => self.replace(list),
+                                    None if main => {}
+                                    Some(_) | None => self.set(container.entry("env").or_insert_with(|| json!([]))),
+                                }
+                            }
+                        }
+                        (_, inner) => self.within_components(inner),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// Sets only those variables that are in the list.
+    fn replace(&self, list: &mut Value) {
+        let has = |name: &str| list.as_array().is_some_and(|list| list.iter().any(|one| one["name"] == name));
+        let env = self.env.iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.clone(), value.clone()));
+        let known = Self { env: env.collect(), ..Self::default() };
+        known.set(list);
     }
 
     fn set(&self, list: &mut Value) {
@@ -170,7 +253,8 @@ mod tests {
         .unwrap();
         let mut object =
             json!({"spec": {"containers": [{"image": "nvcr.io/a/b:1"}, {"image": "busybox"}, {"image": "other:2"}]}});
-        rewrite_images(&mut object, &images);
+        let used = images.rewrite(std::slice::from_mut(&mut object));
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["busybox", "nvcr.io/*"]);
         let found: Vec<_> =
             object["spec"]["containers"].as_array().unwrap().iter().map(|one| one["image"].clone()).collect();
         assert_eq!(found, ["mirror.local/nvcr/a/b:1", "mirror.local/busybox:1", "other:2"]);
@@ -194,6 +278,31 @@ mod tests {
         assert_eq!(objects[1]["spec"]["env"], expected);
         let wrong = overrides(json!({"replicas": {"worker": 2}})).apply(&mut objects);
         assert_eq!(wrong[0].message, "nothing here with replicas is called `worker`");
+    }
+
+    #[test]
+    fn a_components_own_variable_gives_way_in_either_version_of_a_graph() {
+        let own = json!([{"name": "X", "value": "old"}, {"name": "Y", "value": "1"}]);
+        let new = json!([{"name": "Y", "value": "1"}, {"name": "X", "value": "new"}]);
+        let beta = json!({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment", "metadata": {"name": "g"},
+            "spec": {"components": [{"name": "Worker", "podTemplate": {"spec": {"containers": [
+                {"name": "main", "env": own}, {"name": "sidecar"}]}}}]}});
+        let alpha = json!({"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment", "metadata": {"name": "h"},
+            "spec": {"services": {"Worker": {"envs": own, "extraPodSpec": {"mainContainer": {"env": own}}}}}});
+        let mut objects = vec![beta, alpha];
+        assert!(overrides(json!({"env": {"X": "new", "Z": "2"}})).apply(&mut objects).is_empty());
+        let all = json!([{"name": "X", "value": "new"}, {"name": "Z", "value": "2"}]);
+        for (object, place, expected) in [
+            (0, "/spec/env", &all),
+            (0, "/spec/components/0/podTemplate/spec/containers/0/env", &new),
+            // The graph's own variables reach its main containers only.
+            (0, "/spec/components/0/podTemplate/spec/containers/1/env", &all),
+            (1, "/spec/envs", &all),
+            (1, "/spec/services/Worker/envs", &new),
+            (1, "/spec/services/Worker/extraPodSpec/mainContainer/env", &new),
+        ] {
+            assert_eq!(objects[object].pointer(place), Some(expected), "{place}");
+        }
     }
 
     #[test]

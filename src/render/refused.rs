@@ -6,12 +6,51 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::graph::is_graph;
-use crate::base::Diagnostic;
+use crate::base::{Diagnostic, is_reference, is_secret_name, secrets_in};
 
 /// Longest label value and Service name.
 const LONGEST: usize = 63;
+/// Deleting one of these takes along what others have made.
+const NEVER_MADE: [&str; 2] = ["Namespace", "CustomResourceDefinition"];
 /// `-` and eight digits of a hash: what the operator adds to the names of workers.
 const HASH: usize = 9;
+
+/// Kinds that are never made: what is in them, or is of them, could not be ended safely.
+pub(super) fn kinds(objects: &[Value]) -> Vec<Diagnostic> {
+    let never = objects.iter().filter(|object| NEVER_MADE.contains(&text(object, "/kind")));
+    never
+        .map(|object| {
+            let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
+            let message = format!("{kind} `{name}`: dynbench makes none, because it could not end it safely");
+            Diagnostic::error(message).help(match kind {
+                "Namespace" => {
+                    "take it out: `namespace` and `create-namespace` of `[target]` say where everything is made"
+                }
+                _ => "make it by hand, and take it out of the manifests",
+            })
+        })
+        .collect()
+}
+
+/// Claims that outlive the run: those that a StatefulSet makes from its templates, unless it says otherwise. They are left
+/// alone, as Kubernetes leaves them: there may be data of an earlier life in them.
+pub(super) fn lasting_claims(objects: &[Value]) -> Vec<Diagnostic> {
+    let lasting = objects.iter().filter(|object| {
+        let templates = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+        let when_deleted = text(object, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted");
+        text(object, "/kind") == "StatefulSet"
+            && templates.is_some_and(|all| !all.is_empty())
+            && when_deleted.is_empty()
+    });
+    lasting
+        .map(|object| {
+            let message =
+                format!("volumes that StatefulSet `{}` claims stay after the run", text(object, "/metadata/name"));
+            let help = "say which is meant: `persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}` or `Retain`";
+            Diagnostic::warning(message).help(help)
+        })
+        .collect()
+}
 
 /// Everything that is wrong with these objects as graphs. In v1alpha1 only what every operator stumbles over.
 pub(super) fn graphs(objects: &[Value]) -> Vec<Diagnostic> {
@@ -142,12 +181,19 @@ pub(super) fn secrets(objects: &[Value]) -> Vec<Diagnostic> {
         }
         let mut literal = Vec::new();
         literals(object, &mut literal);
-        for variable in literal {
-            let message = format!("the value of `{variable}` stands in {kind} `{name}` in clear");
-            let help = format!(
-                "refer to a Secret: `valueFrom: {{secretKeyRef: {{name: my-secret, key: {variable}}}}}`, or `hf-token-secret` \
-                 of a template"
-            );
+        for secret in literal {
+            let message = format!("the value of `{}` stands in {kind} `{name}` in clear", secret.name());
+            let help = match secret {
+                Literal::Variable(variable) => format!(
+                    "refer to a Secret: `valueFrom: {{secretKeyRef: {{name: my-secret, key: {variable}}}}}`, or \
+                     `hf-token-secret` of a template"
+                ),
+                Literal::Argument(_) => {
+                    "give it to the container as a variable from a Secret (`valueFrom: {secretKeyRef: \
+                                         ...}`), and write `$(NAME)` here"
+                        .to_owned()
+                }
+            };
             found.push(Diagnostic::error(message).help(help));
         }
     }
@@ -158,36 +204,43 @@ fn has_entries(object: &Value, path: &str) -> bool {
     object.pointer(path).and_then(Value::as_object).is_some_and(|entries| !entries.is_empty())
 }
 
-/// Names of environment variables that hold a secret by their name, with their value written down.
-fn literals<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+/// A secret by its name, with its value written down.
+#[derive(Debug, PartialEq, Eq)]
+enum Literal {
+    /// An environment variable.
+    Variable(String),
+    /// An option or an assignment in a command line.
+    Argument(String),
+}
+
+impl Literal {
+    fn name(&self) -> &str {
+        match self {
+            Self::Variable(name) | Self::Argument(name) => name,
+        }
+    }
+}
+
+/// All secrets that are written down in an object, each once.
+fn literals(value: &Value, into: &mut Vec<Literal>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| literals(item, into)),
         Value::Object(fields) => {
             let named = fields.get("name").and_then(Value::as_str);
-            let value = fields.get("value").and_then(Value::as_str).filter(|value| !value.is_empty());
-            if let (Some(name), Some(value)) = (named, value)
-                && is_secret(name)
-                && !value.starts_with("$(")
-                && !into.contains(&name)
-            {
-                into.push(name);
+            let value = fields.get("value").and_then(Value::as_str).filter(|value| !is_reference(value));
+            let variable = named.filter(|name| value.is_some() && is_secret_name(name));
+            let line = |key: &str| fields.get(key).and_then(Value::as_array).into_iter().flatten();
+            let line: Vec<&str> = line("command").chain(line("args")).filter_map(Value::as_str).collect();
+            let arguments = secrets_in(&line).into_iter().map(|secret| Literal::Argument(secret.name));
+            for found in variable.map(|name| Literal::Variable(name.to_owned())).into_iter().chain(arguments) {
+                if !into.contains(&found) {
+                    into.push(found);
+                }
             }
             fields.values().for_each(|field| literals(field, into));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, `OPENAI_API_KEY`, `DB_PASSWORD`, ... but not `MAX_TOKENS` or `TOKENIZER`.
-fn is_secret(name: &str) -> bool {
-    let words: Vec<_> = name.split(['_', '-']).map(str::to_ascii_uppercase).collect();
-    let has = |word: &str| words.iter().any(|found| found == word);
-    has("TOKEN")
-        || has("PASSWORD")
-        || has("PASSWD")
-        || has("SECRET")
-        || has("APIKEY")
-        || words.windows(2).any(|pair| pair[1] == "KEY" && ["API", "ACCESS", "PRIVATE"].contains(&pair[0].as_str()))
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -272,6 +325,59 @@ mod tests {
         assert_eq!(graphs(&[old("a")]).len(), 0);
         let both = graphs(&[old("a"), old("b")]);
         assert_eq!(said(&both), ["the graphs `a` and `b` share the dynamoNamespace `mine`"]);
+    }
+
+    #[test]
+    fn kinds_that_are_never_made_are_refused_before_anything_is_sent() {
+        let object = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
+        let all = ["Namespace", "CustomResourceDefinition", "ConfigMap"].map(object);
+        assert_eq!(
+            said(&kinds(&all)),
+            [
+                "Namespace `x`: dynbench makes none, because it could not end it safely",
+                "CustomResourceDefinition `x`: dynbench makes none, because it could not end it safely",
+            ]
+        );
+    }
+
+    #[test]
+    fn volumes_that_outlive_the_run_are_said_unless_the_manifest_says_so() {
+        let set = |policy: Value| {
+            json!({"kind": "StatefulSet", "metadata": {"name": "s"}, "spec": {
+                "volumeClaimTemplates": [{"metadata": {"name": "models"}}],
+                "persistentVolumeClaimRetentionPolicy": policy,
+            }})
+        };
+        assert_eq!(
+            said(&lasting_claims(&[set(json!({}))])),
+            ["volumes that StatefulSet `s` claims stay after the run"]
+        );
+        assert_eq!(
+            lasting_claims(&[set(json!({"whenDeleted": "Retain"})), set(json!({"whenDeleted": "Delete"}))]).len(),
+            0
+        );
+        assert_eq!(lasting_claims(&[json!({"kind": "StatefulSet", "spec": {}})]).len(), 0);
+    }
+
+    #[test]
+    fn secrets_in_arguments_are_refused_and_references_are_not() {
+        let pod = |command: Value, args: Value| {
+            json!({"kind": "Pod", "metadata": {"name": "p"},
+                "spec": {"containers": [{"name": "main", "command": command, "args": args}]}})
+        };
+        for (command, args) in [
+            (json!(["vllm"]), json!(["serve", "--api-key", "hf_x"])),
+            (json!(["vllm"]), json!(["serve", "--api-key=hf_x"])),
+            // Command and arguments are one line.
+            (json!(["vllm", "--api-key"]), json!(["hf_x"])),
+            (json!(["sh", "-c"]), json!(["vllm serve --api-key hf_x"])),
+        ] {
+            assert_eq!(said(&secrets(&[pod(command, args)])), ["the value of `--api-key` stands in Pod `p` in clear"]);
+        }
+        let script = pod(json!(["sh", "-c", "export HF_TOKEN=hf_x && vllm"]), json!([]));
+        assert_eq!(said(&secrets(&[script])), ["the value of `HF_TOKEN` stands in Pod `p` in clear"]);
+        let fine = pod(json!(["vllm"]), json!(["--api-key", "$(API_KEY)", "--max-tokens", "5"]));
+        assert_eq!(said(&secrets(&[fine])), Vec::<&str>::new());
     }
 
     #[test]

@@ -65,6 +65,161 @@ fn variables_reach_every_part_of_a_template() {
     insta::assert_snapshot!(write_yaml(&rendered.objects));
 }
 
+/// A value for a variable that all templates of a group share, what of it must stand in each pod, and whether the frontend
+/// is one of those pods. `None`: a variable of one template's own business, which its snapshot shows.
+fn mark(variable: &str) -> Option<(Value, Vec<&'static str>, Pods)> {
+    let (vars, fragments, pods) = match variable {
+        "image" => (json!({"image": "r/marked:1.2.3"}), vec![r#""image":"r/marked:1.2.3""#], Pods::All),
+        "engine-args" => (json!({"engine-args": ["--marked"]}), vec![r#""--marked""#], Pods::Engines),
+        "env" => (json!({"env": {"MARKED": 1}}), vec![r#"{"name":"MARKED","value":"1"}"#], Pods::All),
+        "resources" => {
+            let given = json!({"resources": {"requests": {"cpu": "77m"}, "limits": {"memory": "77Mi"}}});
+            (given, vec![r#""cpu":"77m""#, r#""memory":"77Mi""#], Pods::Engines)
+        }
+        "frontend-resources" => {
+            let given = json!({"frontend-resources": {"requests": {"cpu": "77m"}, "limits": {"memory": "77Mi"}}});
+            (given, vec![r#""cpu":"77m""#, r#""memory":"77Mi""#], Pods::Frontends)
+        }
+        "shared-memory" => (json!({"shared-memory": "77Mi"}), vec![r#""77Mi""#], Pods::Engines),
+        "gpu-resource" => (json!({"gpu-resource": "marked.com/gpu"}), vec![r#""marked.com/gpu":"1""#], Pods::Engines),
+        "hf-token-secret" => {
+            (json!({"hf-token-secret": "marked"}), vec![r#"{"secretRef":{"name":"marked"}}"#], Pods::All)
+        }
+        "model-cache" | "model-cache-path" => {
+            let given = json!({"model-cache": "marked", "model-cache-path": "/marked"});
+            let fragments = [
+                r#""persistentVolumeClaim":{"claimName":"marked"}"#,
+                r#""mountPath":"/marked""#,
+                r#"{"name":"HF_HOME","value":"/marked"}"#,
+            ];
+            (given, fragments.to_vec(), Pods::All)
+        }
+        "node-selector" => {
+            (json!({"node-selector": {"a": "marked"}}), vec![r#""nodeSelector":{"a":"marked"}"#], Pods::All)
+        }
+        "tolerations" => {
+            (json!({"tolerations": [{"key": "marked"}]}), vec![r#""tolerations":[{"key":"marked"}]"#], Pods::All)
+        }
+        "affinity" => (json!({"affinity": {"marked": {"a": 1}}}), vec![r#""affinity":{"marked":{"a":1}}"#], Pods::All),
+        "image-pull-secrets" => {
+            (json!({"image-pull-secrets": ["marked"]}), vec![r#""imagePullSecrets":[{"name":"marked"}]"#], Pods::All)
+        }
+        "service-account" => {
+            (json!({"service-account": "marked"}), vec![r#""serviceAccountName":"marked""#], Pods::All)
+        }
+        "labels" => (json!({"labels": {"marked": "x"}}), vec![r#""marked":"x""#], Pods::AllAndObjects),
+        "annotations" => (json!({"annotations": {"marked": "x"}}), vec![r#""marked":"x""#], Pods::AllAndObjects),
+        "run-as-user" => (json!({"run-as-user": 77}), vec![r#""runAsUser":77"#, r#""fsGroup":77"#], Pods::All),
+        "model-path"
+        | "speedup-ratio"
+        | "storage-class"
+        | "command"
+        | "engine"
+        | "set"
+        | "router-mode"
+        | "nodes"
+        | "replicas"
+        | "gpus-per-replica"
+        | "prefill-replicas"
+        | "decode-replicas"
+        | "prefill-gpus-per-replica"
+        | "decode-gpus-per-replica"
+        | "engine-config"
+        | "prefill-engine-config"
+        | "decode-engine-config" => return None,
+        other => panic!("nothing says which pods `{other}` is for"),
+    };
+    Some((vars, fragments, pods))
+}
+
+/// What a variable is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pods {
+    All,
+    AllAndObjects,
+    Engines,
+    Frontends,
+}
+
+/// Pods, or parts of a graph, and whether each is a frontend.
+fn pods(object: &Value) -> Vec<(bool, &Value)> {
+    let components = object.pointer("/spec/components").and_then(Value::as_array).into_iter().flatten();
+    let components = components.map(|component| (component["type"] == "frontend", component));
+    let template = object.pointer("/spec/template");
+    let template =
+        template.map(|pod| (pod.pointer("/metadata/labels/role").is_some_and(|role| role == "frontend"), pod));
+    components.chain(template).collect()
+}
+
+#[test]
+fn each_variable_of_each_template_reaches_every_pod_that_it_is_for() {
+    for template in TEMPLATES {
+        for variable in template.variables() {
+            let Some((vars, fragments, wanted)) = mark(variable.name) else { continue };
+            let objects = rendered(json!({"template": template.name, "vars": vars})).objects;
+            let of = format!("{} of {}", variable.name, template.name);
+            let mut reached = 0;
+            for (is_frontend, pod) in objects.iter().flat_map(pods) {
+                let is_meant = match wanted {
+                    Pods::All | Pods::AllAndObjects => true,
+                    Pods::Engines => !is_frontend,
+                    Pods::Frontends => is_frontend,
+                };
+                let text = pod.to_string();
+                for fragment in &fragments {
+                    assert_eq!(text.contains(fragment), is_meant, "{of}: {fragment} in {text}");
+                }
+                reached += usize::from(is_meant);
+            }
+            assert!(reached > 0, "{of} reaches no pod");
+            for object in objects.iter().filter(|_| wanted == Pods::AllAndObjects) {
+                assert!(object["metadata"].to_string().contains(fragments[0]), "{of}: {}", object["metadata"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_deployment_are_named_after_it() {
+    // `-discovery`
+    const LONGEST_PART: usize = 10;
+    for template in TEMPLATES {
+        let dir = Path::new("/nowhere");
+        let deployment = deployment(json!({"template": template.name}));
+        let objects =
+            render(&plan(dir), &deployment, &Inputs::beside(dir), Some("a-run-with-a-long-id")).unwrap().objects;
+        let name = object_name("agg", Some("a-run-with-a-long-id"));
+        for object in &objects {
+            let own = object["metadata"]["name"].as_str().unwrap();
+            let part = own.strip_prefix(&name).unwrap_or_else(|| panic!("{own} is not of {name}"));
+            assert!(part.is_empty() || (part.starts_with('-') && part.len() <= LONGEST_PART), "{own}");
+        }
+    }
+}
+
+#[test]
+fn the_deployments_patterns_come_before_the_targets_and_an_image_is_rewritten_once() {
+    let mut deployment = deployment(json!({"template": "vllm", "images": {"rewrite": {"vllm/*": "own/*"}}}));
+    let target = json!({"rewrite": {"vllm/*": "never/*", "own/*": "twice/*", "busybox": "mirror/busybox"}});
+    deployment.target.values.json.insert("images".to_owned(), target);
+    let dir = Path::new("/nowhere");
+    let rendered = render(&plan(dir), &deployment, &Inputs::beside(dir), None).unwrap();
+    let image = rendered.objects[0].pointer("/spec/template/spec/containers/0/image").unwrap();
+    assert_eq!(image, "own/vllm-openai:v0.11.0");
+    assert_eq!(rendered.rewritten.into_iter().collect::<Vec<_>>(), ["vllm/*"]);
+    // Images that are no part of the objects go the same way.
+    assert_eq!(image_for(&deployment, "busybox"), "mirror/busybox");
+    assert_eq!(image_for(&deployment, "vllm/a:1"), "own/a:1");
+    assert_eq!(image_for(&deployment, "other:1"), "other:1");
+}
+
+#[test]
+fn kinds_that_could_not_be_ended_are_refused_by_the_check() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+    let said = refused(&[("m.yaml", namespace)], json!({"manifests": ["m.yaml"]}));
+    assert!(said.contains("Namespace `x`: dynbench makes none"), "{said}");
+}
+
 #[test]
 fn graphs_are_written_in_the_older_version_too() {
     for template in TEMPLATES.iter().filter(|template| template.file == "dynamo.yaml.j2") {

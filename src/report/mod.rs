@@ -3,6 +3,7 @@
 //! Everything here is computed from a run folder alone, so that `dynbench report RUN` can do it again at any time. It
 //! reads only what was published: never `.run/`.
 
+mod caveats;
 mod csv;
 mod dataset;
 mod error;
@@ -16,6 +17,7 @@ mod summary;
 pub mod plots;
 mod text;
 
+pub use caveats::in_a_picture;
 pub use dataset::{Point, RunResults};
 pub use error::ReportError;
 pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, RawExchange, RawSource, write_exports};

@@ -123,7 +123,9 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     breaches.extend(changed(here, &deployed, &ready).await);
 
     let transport = sending.way.transport;
-    let circumstances = Circumstances { here, workload, ready: &ready, isl_method, overhead, level, transport };
+    let generator = sending.way.generator.hosts();
+    let circumstances =
+        Circumstances { here, workload, ready: &ready, isl_method, overhead, level, transport, generator };
     let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     sending.acknowledge(cx, &receipt).await?;
     let objectives = search::outcome(&summary, &point::bounds(&cx.shared.plan));

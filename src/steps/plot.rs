@@ -8,8 +8,8 @@ use serde_json::json;
 use super::summarize::{report_failure, results};
 use crate::measure::PointSummary;
 use crate::plan::{NeedMode, NeedRule, Plan, PlotRow, Reach, Scope, StepClass, StepRow};
-use crate::report::RunResults;
 use crate::report::plots::{self, CustomPlot, Drawn, Group, PLOTS, Picture, PlotInput, Scale};
+use crate::report::{RunResults, in_a_picture};
 use crate::run::{BoxFuture, FILES, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
 pub(super) const ROW: StepRow = StepRow {
@@ -114,12 +114,14 @@ pub fn draw(results: &RunResults, pictures: &[Picture<'_>], dir: &Path) -> Resul
         results.points.iter().find(|point| point.summary.meta == *meta)?.server_metrics().ok()
     };
     let deployments = results.deployments();
+    let caveats = in_a_picture(results);
     let transport = points.first().map_or_else(String::new, |point| point.meta.transport.clone());
     let input = PlotInput {
         plan: &results.info.plan,
         run: &results.info.run,
         model: &results.info.model,
         transport: &transport,
+        caveats: &caveats,
         simulated: results.is_simulated(),
         deployments: &deployments,
         points: &points,

@@ -8,8 +8,8 @@ use super::surroundings::Surroundings;
 use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
 use crate::measure::{
-    BATCHES, Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, ServerScrape,
-    ServerView, Source, ValidityRules, excuse, judge, server_view,
+    BATCHES, Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, Series,
+    ServerScrape, ServerView, Source, ValidityRules, excuse, judge, server_view,
 };
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point, write_server_metrics};
@@ -25,6 +25,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) overhead: Option<f64>,
     pub(super) level: Level,
     pub(super) transport: &'static str,
+    /// Machines that the load came from.
+    pub(super) generator: Option<String>,
 }
 
 /// What was seen of the server around a level.
@@ -144,6 +146,8 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         measured_by: None,
         seed: workload.seed,
         incarnation: digest_json(&around.ready.incarnation).short().to_owned(),
+        series: Series::of(&around.ready.facts, around.generator.clone()),
+        facts: around.ready.facts.clone(),
     }
 }
 

@@ -56,6 +56,18 @@ fn an_unfinished_run_must_be_chosen_about() {
 }
 
 #[test]
+fn every_point_says_where_it_was_measured_and_what_was_found_there() {
+    let world = World::new(SMALL);
+    world.ends(0, &["apply", PLAN]);
+    let file: Value = serde_json::from_str(&world.read("results/small/latest/agg/c1/results.json")).unwrap();
+    let meta = &file["point"]["meta"];
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(meta["series"]["generator"], host.trim());
+    assert_eq!(meta["facts"]["models"], "tiny");
+    assert!(world.summary().contains(&format!("load from {}", host.trim())), "{}", world.summary());
+}
+
+#[test]
 fn a_resume_without_a_run_starts_one_and_a_second_does_nothing() {
     let world = World::new(SMALL);
     world.ends(0, &["apply", PLAN, "--resume"]);

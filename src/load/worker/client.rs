@@ -54,6 +54,8 @@ pub trait Lifeline: Send + Sync {
 pub struct Worker {
     /// What messages call it: its pod.
     pub name: String,
+    /// The machine that it runs on, where that is known.
+    pub host: Option<String>,
     line: Mutex<Line>,
     lifeline: Option<Arc<dyn Lifeline>>,
     patience: Duration,
@@ -68,7 +70,12 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// The worker at a URL such as `http://127.0.0.1:4711`. Nothing is asked yet.
     pub fn new(name: &str, url: &str, lifeline: Option<Arc<dyn Lifeline>>) -> Self {
-        Self { name: name.to_owned(), line: Mutex::new(Line::new(url)), lifeline, patience: PATIENCE }
+        Self { name: name.to_owned(), host: None, line: Mutex::new(Line::new(url)), lifeline, patience: PATIENCE }
+    }
+
+    /// The same, known to run there.
+    pub fn on(self, host: Option<String>) -> Self {
+        Self { host, ..self }
     }
 
     /// The same with another limit for how long it may be out of reach.

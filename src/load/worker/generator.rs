@@ -1,5 +1,6 @@
 //! Where load comes from: this process, or workers. The one place that knows the difference.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::closed::WarmUp;
@@ -25,6 +26,24 @@ pub enum Generator {
     Here,
     /// Workers, at least one; each level is shared among all of them.
     Workers(Vec<Worker>),
+}
+
+impl Generator {
+    /// The machines that the load comes from; `None`: not known of some of them.
+    pub fn hosts(&self) -> Option<String> {
+        match self {
+            Self::Here => Some(this_machine()),
+            Self::Workers(workers) => {
+                let hosts: Option<BTreeSet<&str>> = workers.iter().map(|worker| worker.host.as_deref()).collect();
+                Some(hosts?.into_iter().collect::<Vec<_>>().join(" + "))
+            }
+        }
+    }
+}
+
+/// This machine's name.
+pub fn this_machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// An order that was carried out.

@@ -33,7 +33,7 @@ mod share;
 mod shelf;
 
 pub use client::{Alive, Lifeline, Worker};
-pub use generator::{Adopted, Carried, Generator, Receipt};
+pub use generator::{Adopted, Carried, Generator, Receipt, this_machine};
 pub use offset::ClockOffset;
 pub use order::{
     Done, EndpointRef, LevelOrder, Measured, MetricsPage, Order, Page, PromptsOrder, RulerOrder, TokenizerFile,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{aiperf, genai_perf, vllm_bench};
 use crate::base::{Name, Timestamp};
-use crate::measure::{GeneratorHealth, Level, PointMeta, PointSummary, RequestRecord};
+use crate::measure::{Facts, GeneratorHealth, Level, PointMeta, PointSummary, RequestRecord, Series};
 use crate::report::ReportError;
 
 /// One format.
@@ -91,6 +91,8 @@ impl Asked {
             measured_by: Some(tool.to_owned()),
             seed: self.seed,
             incarnation: "unknown".to_owned(),
+            series: Series::default(),
+            facts: Facts::new(),
         }
     }
 }

@@ -81,6 +81,8 @@ fn subtitle(input: &PlotInput<'_>) -> String {
         several => format!("{} workloads", several.len()),
     };
     let parts = [
+        // First: what does not fit is cut off at the end.
+        input.caveats.to_owned(),
         input.plan.to_owned(),
         input.model.to_owned(),
         traffic,

@@ -20,6 +20,8 @@ pub struct PlotInput<'a> {
     pub model: &'a str,
     /// How requests reached the servers, such as `direct`.
     pub transport: &'a str,
+    /// What must be known of the deployments, in a few words; empty: nothing.
+    pub caveats: &'a str,
     /// Whether any number comes from the embedded engine: then every title says SIMULATED. A point that says so of
     /// itself has the same effect.
     pub simulated: bool,

@@ -125,9 +125,16 @@ fn every_picture_says_what_it_shows_of_whom_and_what_it_means() {
         let scene = world.with_input(|input| built_in(input, row.id)).unwrap();
         let words: Vec<_> = scene.texts().map(|text| text.words.as_str()).collect();
         let all = words.join("\n");
-        for part in
-            ["SIMULATED", "agg", "disagg", "vanilla", "Qwen/Qwen3-0.6B", "ISL 200 ± 10, OSL 200", "20261124-221003"]
-        {
+        for part in [
+            "SIMULATED",
+            "agg",
+            "disagg",
+            "vanilla",
+            "Qwen/Qwen3-0.6B",
+            "ISL 200 ± 10, OSL 200",
+            "20261124-221003",
+            "disagg: disaggregated not proven",
+        ] {
             assert!(all.contains(part), "{}: no {part} in {all}", row.id);
         }
         // What is the server's own has no formula of ours.

@@ -1,7 +1,10 @@
 //! What run this is, and whether its numbers are of real hardware.
 
-use crate::measure::PointSummary;
+use std::collections::BTreeSet;
+
+use crate::measure::{PointSummary, Series};
 use crate::report::RunResults;
+use crate::report::caveats::{about_deployment, points_of};
 use crate::report::text::{Align, columns, wrapped};
 
 pub(super) fn section(results: &RunResults) -> String {
@@ -25,7 +28,10 @@ pub(super) fn section(results: &RunResults) -> String {
             None => format!("{name} (not in the plan any more)"),
         };
         rows.push(cells("deployment", about));
+        let found = about_deployment(&points_of(results, &name));
+        rows.extend(found.into_iter().map(|line| cells("", format!("  {line}"))));
     }
+    rows.extend(measured_on(results).map(|places| cells("measured on", places)));
     rows.push(cells("measured by", format!("dynbench {}", info.tool_version)));
     let mut out = columns(&rows, &[Align::Left, Align::Left], 0, 2);
     if results.is_simulated() {
@@ -33,6 +39,22 @@ pub(super) fn section(results: &RunResults) -> String {
         out.push_str(&wrapped("*** ", &banner(results)));
     }
     out
+}
+
+/// `cluster u1; GPUs H100; load from node-2`, as far as it is known.
+fn measured_on(results: &RunResults) -> Option<String> {
+    let known = |side: fn(&Series) -> Option<&String>| -> Option<String> {
+        let all: BTreeSet<&str> =
+            results.points.iter().filter_map(|point| side(&point.summary.meta.series)).map(String::as_str).collect();
+        Some(all.into_iter().collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+    };
+    let parts = [
+        known(|series| series.cluster.as_ref()).map(|text| format!("cluster {text}")),
+        known(|series| series.gpus.as_ref()).map(|text| format!("GPUs {text}")),
+        known(|series| series.generator.as_ref()).map(|text| format!("load from {text}")),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// What must be known before any simulated number is read.

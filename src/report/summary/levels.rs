@@ -6,6 +6,7 @@
 use crate::base::{Name, format_quantity};
 use crate::measure::{Level, PointSummary, TokenSource, mix, smallest_sample};
 use crate::report::RunResults;
+use crate::report::caveats;
 use crate::report::text::{Align, columns, widths, wrapped};
 
 /// One number column: title, metric, statistic.
@@ -84,8 +85,10 @@ pub(super) fn sweeps(results: &RunResults) -> impl Iterator<Item = (String, Vec<
     let several = workloads.len() > 1;
     let all = workloads.into_iter().flat_map(move |workload| {
         results.deployments().into_iter().map(move |deployment| {
-            let title = if several { format!("{deployment}, {workload}") } else { deployment.to_string() };
-            (title, results.sweep(&deployment, &workload))
+            let sweep = results.sweep(&deployment, &workload);
+            let of = if several { format!(", {workload}") } else { String::new() };
+            let mark = caveats::mark(&sweep.iter().map(|point| &point.meta).collect::<Vec<_>>());
+            (format!("{deployment}{of}{mark}"), sweep)
         })
     });
     all.filter(|(_, sweep)| !sweep.is_empty())

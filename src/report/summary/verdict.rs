@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use crate::base::Name;
 use crate::measure::{Better, Claims, Comparison, NoClaim, PointSummary, SMALLEST_CLAIM, Verdict, compare, metric};
 use crate::report::RunResults;
+use crate::report::caveats;
 use crate::report::text::{Align, columns, wrapped};
 
 pub(super) fn section(results: &RunResults) -> String {
@@ -33,12 +34,34 @@ pub(super) fn section(results: &RunResults) -> String {
             out.push_str(&wrapped(&format!("  - {name} against {}{of}: ", claims.baseline), &headline(&own)));
         }
     }
+    out.push_str(&surroundings(results, &deployments, &claims));
     out.push('\n');
     out.push_str(&table(&claims, results.workloads().len() > 1));
     out.push_str(&reasons(&claims.primary));
     out.push_str(&advice(&claims.primary));
     out.push_str(&others(&claims));
     out.push_str(&controls(results, &claims));
+    out
+}
+
+/// What differs between the deployments that is no property of theirs, and what is not sure about them.
+fn surroundings(results: &RunResults, deployments: &[Name], claims: &Claims) -> String {
+    let mut out = String::new();
+    for name in deployments {
+        let differ = caveats::between(results, name, &claims.baseline);
+        if !differ.is_empty() {
+            let words = format!(
+                "{name} and {} are of different series ({}): what differs between them may come from there.",
+                claims.baseline,
+                differ.join("; ")
+            );
+            out.push_str(&wrapped("  ", &words));
+        }
+        if !caveats::mark(&caveats::points_of(results, name)).is_empty() {
+            let words = format!("{name}: that it served disaggregated is not proven; see its line at the top.");
+            out.push_str(&wrapped("  ", &words));
+        }
+    }
     out
 }
 

@@ -75,13 +75,6 @@ pub(super) async fn pieces(
         let mut object = in_version(object, version);
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
-        if ["Namespace", "CustomResourceDefinition"].contains(&kind.as_str()) {
-            return Err(TargetError {
-                help: Some("make it by hand, and take it out of the manifests".to_owned()),
-                key: Some("manifests".to_owned()),
-                ..TargetError::new(format!("{kind} {name}: dynbench makes none, because it could not end it safely"))
-            });
-        }
         let resource =
             catalog.find(&api_version, &kind).await?.ok_or_else(|| not_served(cluster, &api_version, &kind))?;
         if resource.namespaced {

@@ -26,7 +26,7 @@ use super::look::{look, node_kind};
 use super::seen::Seen;
 use super::service::{is_ready, port_named};
 use super::{logs, service};
-use crate::base::write_atomic;
+use crate::base::{is_secret_name, secrets_in, write_atomic};
 use crate::render::write_yaml;
 
 /// Bytes of one log that are kept.
@@ -191,7 +191,7 @@ fn states(seen: &Seen) -> Vec<Value> {
     all
 }
 
-/// Takes out values of variables that are named like secrets.
+/// Takes out values of variables and of options that are named like secrets.
 fn mask(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(mask),
@@ -200,15 +200,23 @@ fn mask(value: &mut Value) {
             if secret && let Some(value @ Value::String(_)) = map.get_mut("value") {
                 *value = json!("***");
             }
+            for line in ["command", "args"] {
+                if let Some(Value::Array(line)) = map.get_mut(line) {
+                    mask_line(line);
+                }
+            }
             map.values_mut().for_each(mask);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL"].iter().any(|word| name.contains(word))
+fn mask_line(line: &mut [Value]) {
+    let words: Vec<&str> = line.iter().map(|word| word.as_str().unwrap_or_default()).collect();
+    for secret in secrets_in(&words) {
+        let masked = line[secret.argument].as_str().unwrap_or_default().replace(&secret.value, "***");
+        line[secret.argument] = masked.into();
+    }
 }
 
 #[cfg(test)]
@@ -220,13 +228,20 @@ mod tests {
         let mut object = json!({"spec": {"containers": [{"env": [
             {"name": "HF_TOKEN", "value": "hf_x"},
             {"name": "MODE", "value": "fast"},
+            {"name": "MAX_TOKENS", "value": "5"},
             {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         ]}]}});
+        object["spec"]["containers"][0]["args"] = json!(["--api-key", "hf_y", "--port", "1"]);
+        object["spec"]["containers"][0]["command"] = json!(["sh", "-c", "HF_TOKEN=hf_z vllm --api-key=$KEY"]);
         mask(&mut object);
+        assert_eq!(object.pointer("/spec/containers/0/args").unwrap(), &json!(["--api-key", "***", "--port", "1"]));
+        let script = object.pointer("/spec/containers/0/command/2").unwrap();
+        assert_eq!(script, "HF_TOKEN=*** vllm --api-key=$KEY");
         let env = object.pointer("/spec/containers/0/env").unwrap();
         assert_eq!(env[0]["value"], "***");
         assert_eq!(env[1]["value"], "fast");
-        assert_eq!(env[2]["valueFrom"]["secretKeyRef"]["name"], "s");
+        assert_eq!(env[2]["value"], "5");
+        assert_eq!(env[3]["valueFrom"]["secretKeyRef"]["name"], "s");
     }
 
     #[test]

@@ -9,9 +9,6 @@ use super::super::probe::Workers;
 use super::family::label;
 use super::service::is_ready;
 
-/// The fact's name in results.
-pub(super) const FACT: &str = "disaggregated";
-
 /// What a worker's pod is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {

@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::family::{name, uid};
+use crate::base::fact::GPU_PRODUCT;
 use crate::render::gpus;
+
+/// Label by which the GPU operator's feature discovery names a node's GPUs.
+const PRODUCT: &str = "nvidia.com/gpu.product";
 
 /// The incarnation that these pods are.
 pub(super) fn incarnation(pods: &[Value]) -> Value {
@@ -67,10 +71,22 @@ pub(super) fn facts(pods: &[Value], nodes: &[Value]) -> BTreeMap<String, String>
     if !products.is_empty() {
         facts.insert("gpu-nodes".to_owned(), products.join(", "));
     }
+    if let Some(product) = gpu_product(&live, nodes) {
+        facts.insert(GPU_PRODUCT.to_owned(), product);
+    }
     if let Some(bound) = bound_gpus(pods) {
         facts.insert("gpus-bound".to_owned(), bound.to_string());
     }
     facts
+}
+
+/// Products of the GPUs that pods hold, as their nodes tell them.
+fn gpu_product(pods: &[&Value], nodes: &[Value]) -> Option<String> {
+    let holding = pods.iter().filter(|pod| bound_gpus(&[(**pod).clone()]).is_some());
+    let placed: BTreeSet<&str> = holding.filter_map(|pod| pod.pointer("/spec/nodeName")?.as_str()).collect();
+    let held = nodes.iter().filter(|node| placed.contains(name(node)));
+    let products: Option<BTreeSet<&str>> = held.map(|node| super::family::label(node, PRODUCT)).collect();
+    products.filter(|products| !products.is_empty()).map(|all| all.into_iter().collect::<Vec<_>>().join(" + "))
 }
 
 /// `node-1: 8 x NVIDIA-H100-80GB-HBM3`
@@ -83,7 +99,7 @@ fn gpu_of_node(node: &Value) -> Option<String> {
             vendor && count.as_str() != Some("0")
         })
         .map(|(resource, count)| {
-            let product = super::family::label(node, "nvidia.com/gpu.product").unwrap_or(resource);
+            let product = super::family::label(node, PRODUCT).unwrap_or(resource);
             format!("{} x {product}", count.as_str().unwrap_or_default())
         })
         .collect();
@@ -161,9 +177,13 @@ mod tests {
                 "status": {"allocatable": {"cpu": "8", "nvidia.com/gpu": "8"}},
             })
         };
+        let mut idle = pod();
+        idle["spec"]["containers"] = json!([{}]);
+        assert_eq!(facts(&[idle], &[node("node-1")]).get("gpu-product"), None, "it holds none");
         let facts = facts(&[pod()], &[node("node-1"), node("node-2")]);
         assert_eq!(facts["gpu-nodes"], "node-1: 8 x H100");
         assert_eq!(facts["gpus-bound"], "2");
+        assert_eq!(facts["gpu-product"], "H100");
         assert_eq!(facts["images"], "r/x@sha256:1");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here talks to a cluster: a plan is checked anywhere.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -13,8 +14,10 @@ use super::client::Whereabouts;
 use super::rules::Asked;
 use super::{load, settings};
 use crate::base::{Diagnostic, Problems, SourceMap};
-use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
-use crate::render::{EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, gpus, render};
+use crate::plan::{Deployment, Key, Plan, Shape, TargetKind, Values};
+use crate::render::{
+    EMBEDDED, GpuCount, Inputs, Rendered, count_gpus, engine_arguments, fitting_pattern, gpus, image_for, render,
+};
 
 const fn text(name: &'static str, about: &'static str) -> Key {
     Key { name, about, shape: Shape::Text, default: None, required: false }
@@ -123,6 +126,19 @@ pub(super) fn gpus_of(plan: &Plan, deployment: &Deployment) -> Option<f64> {
     gpus(&objects(plan, deployment).ok()?.objects)
 }
 
+/// Images that are needed beside those of the objects, under the names that `images.rewrite` gives them.
+pub(super) fn further_images(plan: &Plan, deployment: &Deployment) -> Vec<String> {
+    let named = further_images_as_named(plan, deployment);
+    named.iter().map(|image| image_for(deployment, image)).collect()
+}
+
+/// The same, as the plan names them.
+fn further_images_as_named(plan: &Plan, deployment: &Deployment) -> Vec<String> {
+    let cache = deployment.target.values.json.get("model-cache").and_then(|cache| cache.get("image"));
+    let cache = cache.and_then(Value::as_str).map(str::to_owned);
+    plan.load.image.iter().chain(&plan.load.carrier).take(1).cloned().chain(cache).collect()
+}
+
 /// The objects of a run.
 ///
 /// # Errors
@@ -159,6 +175,43 @@ pub(super) fn whereabouts(deployment: &Deployment) -> Result<Whereabouts, Target
         .values
         .decode()
         .map_err(|error| TargetError::new(format!("the keys of `[target]` do not fit: {error}")))
+}
+
+/// Whether a value of the plan says anything: tables that only hold what is left out do not.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(table) => table.values().any(says_something),
+        Value::Array(list) => !list.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// Patterns of `images.rewrite` that no image fits: misspelt ones, as a rule, and in a cluster without a way out an image
+/// that cannot be pulled. Those of `[target]` are told once, for all deployments that share them.
+fn idle_patterns(plan: &Plan, deployment: &Deployment, problems: &mut Problems) {
+    let table = |values: &Values| values.json.get("images")?.get("rewrite")?.as_object().cloned();
+    let fitting = |deployment: &Deployment| -> BTreeSet<String> {
+        // What cannot be rendered has been told.
+        let objects = objects(plan, deployment).map(|rendered| rendered.rewritten).unwrap_or_default();
+        let further = further_images_as_named(plan, deployment);
+        let further = further.iter().filter_map(|image| fitting_pattern(deployment, image));
+        objects.into_iter().chain(further).collect()
+    };
+    let mut told = |values: &Values, used: &BTreeSet<String>| {
+        for pattern in table(values).into_iter().flatten().map(|(from, _)| from).filter(|from| !used.contains(from)) {
+            let place = values.span(&format!("images.rewrite.{pattern}")).or(values.span("images")).cloned();
+            let message = format!("no image fits the pattern `{pattern}`, or an earlier one fits them all");
+            problems
+                .push(Diagnostic::warning(message).at(place).help("one `*` stands for any text; all else is exact"));
+        }
+    };
+    told(&deployment.values, &fitting(deployment));
+    let shared = table(&deployment.target.values);
+    let alike = plan.deployments.values().filter(|other| table(&other.target.values) == shared);
+    if shared.is_some() && alike.clone().next().is_none_or(|first| first.name == deployment.name) {
+        told(&deployment.target.values, &alike.chain([deployment]).flat_map(fitting).collect());
+    }
 }
 
 impl TargetKind for Kubernetes {
@@ -208,6 +261,25 @@ impl TargetKind for Kubernetes {
             let message = "`vars` are for a template, and this deployment has none";
             problems.push(Diagnostic::error(message).at(at("vars")));
         }
+        if given == ["existing"] {
+            for key in ["images", "overrides"] {
+                if values.json.get(key).is_some_and(says_something) {
+                    let message = format!("`{key}` change what is applied, and `existing` is never applied");
+                    problems.push(Diagnostic::error(message).at(at(key)).help("take it out"));
+                }
+            }
+        }
+        let engine_is_said = !plan.engine.args.is_empty() || !plan.engine.env.is_empty();
+        if engine_is_said && (given == ["existing"] || given == ["manifests"]) {
+            let (name, how) = (&deployment.name, given[0]);
+            let message = format!("`[engine]` does not reach the deployment `{name}`: `{how}` is taken as it is");
+            let help = match how {
+                "existing" => "make sure that it runs with those arguments, or its results say something else",
+                _ => "write the arguments into the manifests; `overrides.env` sets variables there",
+            };
+            problems.push(Diagnostic::warning(message).at(at(how)).help(help));
+        }
+        idle_patterns(plan, deployment, problems);
         if let Some(url) = values.json.get("url").and_then(Value::as_str)
             && let Err((message, help)) = check_url(url)
         {
@@ -306,6 +378,70 @@ mod tests {
             problems(json!({"template": "vllm", "ready": {"conditon": "Ready"}})).contains("has no key `conditon`")
         );
         assert!(problems(json!({"template": "vllm", "vars": {"replica": 2}})).contains("did you mean `replicas`?"));
+    }
+
+    #[test]
+    fn what_changes_objects_is_refused_beside_existing() {
+        let rewrite = json!({"rewrite": {"a": "b"}});
+        let said = problems(json!({"existing": "x", "images": rewrite, "overrides": {"env": {"A": "1"}}}));
+        assert!(said.contains("`images` change what is applied") && said.contains("`overrides` change"), "{said}");
+        assert_eq!(problems(json!({"existing": "x", "images": {"rewrite": {}}, "overrides": {"env": null}})), "");
+    }
+
+    #[test]
+    fn an_engine_block_that_reaches_nothing_is_worth_a_warning() {
+        let mut plan = fixtures::plan(Path::new("/nowhere"));
+        plan.engine.args.push("--enforce-eager".to_owned());
+        let said = |keys| {
+            let mut problems = Problems::default();
+            Kubernetes.check(&plan, &fixtures::deployment(keys), &mut problems);
+            problems.render(&SourceMap::default(), false)
+        };
+        let warned = |text: &str| text.contains("`[engine]` does not reach the deployment `agg`");
+        assert!(warned(&said(json!({"existing": "x"}))));
+        assert!(warned(&said(json!({"manifests": ["no.yaml"]}))));
+        assert_eq!(said(json!({"template": "vllm"})), "");
+    }
+
+    #[test]
+    fn a_pattern_that_no_image_fits_is_worth_a_warning() {
+        let mut plan = fixtures::plan(Path::new("/nowhere"));
+        plan.load.image = Some("r.io/dynbench:1".to_owned());
+        let rewrite = json!({"rewrite": {"vllm/*": "own/*", "vlm/*": "own/*", "r.io/*": "own/*"}});
+        let mut deployment = fixtures::deployment(json!({"template": "vllm", "images": rewrite}));
+        let of_target = json!({"rewrite": {"nvcr.io/*": "own/*", "vllm/*": "other/*"}});
+        deployment.target.values.json.insert("images".to_owned(), of_target);
+        let said = |plan: &Plan| {
+            let mut problems = Problems::default();
+            Kubernetes.check(plan, &deployment, &mut problems);
+            let text = problems.render(&SourceMap::default(), false);
+            text.lines()
+                .filter_map(|line| Some(line.split_once("the pattern `")?.1.split('`').next()?.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(said(&plan), ["vlm/*", "nvcr.io/*"]);
+        // A pattern of `[target]` is for all that share it.
+        let mut graph = fixtures::deployment(json!({"template": "dynamo-vllm-agg"}));
+        graph.name = crate::base::Name::new("graph").unwrap();
+        graph.target = deployment.target.clone();
+        for one in [deployment.clone(), graph] {
+            plan.deployments.insert(one.name.clone(), one);
+        }
+        assert_eq!(said(&plan), ["vlm/*"]);
+    }
+
+    #[test]
+    fn images_beside_the_objects_get_the_names_of_the_patterns_too() {
+        let mut plan = fixtures::plan(Path::new("/nowhere"));
+        plan.load.image = Some("r.io/dynbench:1".to_owned());
+        let mut deployment = fixtures::deployment(json!({"template": "vllm"}));
+        let target = &mut deployment.target.values.json;
+        target.insert("images".to_owned(), json!({"rewrite": {"r.io/*": "mirror/*", "hub/*": "mirror/*"}}));
+        target.insert("model-cache".to_owned(), json!({"pvc": "m", "image": "hub/tool:1"}));
+        assert_eq!(further_images(&plan, &deployment), ["mirror/dynbench:1", "mirror/tool:1"]);
+        plan.load.image = None;
+        plan.load.carrier = Some("hub/busybox:1".to_owned());
+        assert_eq!(further_images(&plan, &deployment), ["mirror/busybox:1", "mirror/tool:1"]);
     }
 
     #[test]

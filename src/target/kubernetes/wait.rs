@@ -25,6 +25,7 @@ use super::rules::{Asked, History, judge};
 use super::seen::{Failure, Judgement, Patience, Seen};
 use super::service::{self, Serving};
 use super::through::Through;
+use crate::base::fact::{CLUSTER, DISAGGREGATED, GPUS_DIFFER};
 use crate::base::{Clock, SystemClock, format_duration};
 
 /// Time between two looks.
@@ -236,11 +237,12 @@ async fn answering(
     let roles = disaggregated::roles(&seen.pods);
     if !roles.is_empty() {
         let workers = through.workers(&endpoint, api).await.ok().flatten();
-        known.insert(disaggregated::FACT.to_owned(), disaggregated::verdict(&roles, workers.as_ref()));
+        known.insert(DISAGGREGATED.to_owned(), disaggregated::verdict(&roles, workers.as_ref()));
     }
     let nodes = list_if_allowed(watch.cluster, &node_kind()).await?;
     known.extend(facts(&seen.pods, &nodes));
     known.extend(gpu_difference(live, &seen));
+    known.extend(watch.state.discovered.cluster_uid.clone().map(|uid| (CLUSTER.to_owned(), uid)));
     known.insert("kubernetes".to_owned(), watch.state.discovered.kubernetes.clone());
     Ok(Some(Ready { endpoint, incarnation: incarnation(&seen.pods), facts: known }))
 }
@@ -258,7 +260,7 @@ fn gpu_difference(live: Live<'_>, seen: &Seen) -> BTreeMap<String, String> {
     let bound = bound_gpus(&seen.pods);
     match (planned, bound) {
         (Some(planned), bound) if bound != Some(planned) => BTreeMap::from([(
-            "gpus-differ".to_owned(),
+            GPUS_DIFFER.to_owned(),
             format!("the plan counts {planned}, the bound pods hold {}", bound.unwrap_or(0.0)),
         )]),
         (Some(_) | None, _) => BTreeMap::new(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::base::{Diagnostic, Problems, slug};
+use crate::base::{Diagnostic, Problems, is_secret_name, secrets_in, slug};
 use crate::plan::{Deployment, Key, Plan, Shape};
 use crate::render::{TemplateError, expand, template_name, template_vars};
 use crate::target::served_model;
@@ -283,13 +283,12 @@ impl Raw {
                     problems.push(literal_secret(name).at(place));
                 }
             }
-            for (place, pair) in command.command.windows(2).enumerate() {
-                if is_secret_option(&pair[0]) {
-                    let message = format!("the value of `{}` looks like a secret written into the plan", pair[0]);
-                    let help = "give it in an environment variable through `env-from`";
-                    let place = at(&format!("{key}.command.{}", place + 1));
-                    problems.push(Diagnostic::error(message).at(place).help(help));
-                }
+            let line: Vec<&str> = command.command.iter().map(String::as_str).collect();
+            for secret in secrets_in(&line) {
+                let message = format!("the value of `{}` looks like a secret written into the plan", secret.name);
+                let help = "give it in an environment variable through `env-from`";
+                let place = at(&format!("{key}.command.{}", secret.argument));
+                problems.push(Diagnostic::error(message).at(place).help(help));
             }
         }
         match self.resolve(plan, deployment, &Given::stand_ins(self)) {
@@ -315,35 +314,8 @@ impl Raw {
     }
 }
 
-/// Whether a variable's name says that its value is a secret: `HF_TOKEN`, but not `MAX_TOKENS`.
-fn is_secret_name(name: &str) -> bool {
-    const SECRET: &[&str] =
-        &["TOKEN", "KEY", "APIKEY", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "CREDENTIAL", "CREDENTIALS"];
-    name.to_ascii_uppercase().split(['_', '-', '.']).any(|word| SECRET.contains(&word))
-}
-
-/// Whether an option is known to take a secret.
-fn is_secret_option(option: &str) -> bool {
-    ["--api-key", "--hf-token", "--password", "--auth-token"].contains(&option)
-}
-
 fn literal_secret(name: &str) -> Diagnostic {
     Diagnostic::error(format!("the value of `{name}` looks like a secret written into the plan"))
         .label("plans are checked in, and this would be")
         .help(format!("set it in dynbench's own environment and write `env-from = {{ {name} = \"{name}\" }}`"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_known_by_whole_words() {
-        for name in ["HF_TOKEN", "OPENAI_API_KEY", "db-password", "AWS_SECRET_ACCESS_KEY", "APIKEY"] {
-            assert!(is_secret_name(name), "{name}");
-        }
-        for name in ["MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD", "VLLM_HOST_IP"] {
-            assert!(!is_secret_name(name), "{name}");
-        }
-    }
 }

@@ -17,5 +17,6 @@ mod midst;
 mod preflight;
 mod rights;
 mod room;
+mod templates;
 mod traps;
 mod whole;

@@ -8,10 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::super::PlotInput;
 use crate::base::{Name, Timestamp};
-use crate::measure::Bound;
 use crate::measure::{
-    Breach, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
-    ServerScrape, ServerValue, TokenSource,
+    Bound, Breach, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary,
+    RequestRecord, Series, ServerScrape, ServerValue, TokenSource,
 };
 
 /// Everything that an input borrows.
@@ -81,6 +80,8 @@ impl World {
                             measured_by: None,
                             seed: 1,
                             incarnation: "one".to_owned(),
+                            series: Series::default(),
+                            facts: Facts::new(),
                         };
                         world.add(meta);
                     }
@@ -134,6 +135,7 @@ impl World {
             run: "20261124-221003",
             model: "Qwen/Qwen3-0.6B",
             transport: "direct",
+            caveats: "disagg: disaggregated not proven",
             simulated: self.simulated,
             deployments: &self.deployments,
             points: &self.points,

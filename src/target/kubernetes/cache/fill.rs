@@ -15,6 +15,7 @@ use super::super::objects::objects_of;
 use super::super::settings::{ModelCache, Settings};
 use super::job::{claim, job, job_name};
 use crate::base::{Clock, SystemClock, format_duration};
+use crate::render::image_for;
 
 /// How often the Job is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -45,7 +46,8 @@ pub(in super::super) async fn fill(
 /// The image that downloads: the plan's, or that of the deployment's first container.
 fn image(live: Live<'_>, cache: &ModelCache) -> Result<String, TargetError> {
     let first = || objects_of(live.plan, live.deployment).ok()?.iter().find_map(first_image);
-    cache.image.clone().or_else(first).ok_or_else(|| TargetError {
+    let named = cache.image.as_ref().map(|image| image_for(live.deployment, image));
+    named.or_else(first).ok_or_else(|| TargetError {
         help: Some("name one: `image` of [target.model-cache]".to_owned()),
         key: Some("model-cache".to_owned()),
         ..TargetError::new("nothing says which image downloads the model")

@@ -23,6 +23,7 @@ use super::job::{self, PORT, ROLE, Wanted};
 use super::needs::carries;
 use crate::base::{Digest, digest_file, format_duration};
 use crate::load::{Lifeline, Worker};
+use crate::render::image_for;
 
 /// How often pods that come up are looked at.
 const LOOK: Duration = Duration::from_millis(400);
@@ -134,7 +135,7 @@ impl Host {
     fn find(live: Live<'_>, serving: &Value) -> Self {
         let load = &live.plan.load;
         if let Some(image) = load.image.as_ref().or(load.carrier.as_ref()) {
-            return Self { image: image.clone(), pull_secrets: load.image_pull_secrets.clone() };
+            return Self { image: image_for(live.deployment, image), pull_secrets: load.image_pull_secrets.clone() };
         }
         // The deployment's own: the nodes have it, or know how to get it.
         let image = serving.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -296,7 +297,8 @@ async fn open(cluster: &Cluster, pod: &Value) -> Result<Worker, TargetError> {
         uid: uid(pod).unwrap_or_default().to_owned(),
         _forward: forward,
     };
-    Ok(Worker::new(name(pod), &url, Some(Arc::new(life))))
+    let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned);
+    Ok(Worker::new(name(pod), &url, Some(Arc::new(life))).on(node))
 }
 
 /// A worker's pod, asked when the worker itself does not answer. The forwarded port lives as long.

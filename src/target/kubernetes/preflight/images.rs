@@ -20,10 +20,7 @@ const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
     let mut named = Mentions::of(&scene.objects);
-    if let Some(image) = scene.settings.model_cache.as_ref().and_then(|cache| cache.image.clone()) {
-        named.images.insert(image);
-    }
-    named.images.extend(scene.live.plan.load.image.clone());
+    named.images.extend(super::super::kind::further_images(scene.live.plan, scene.live.deployment));
     let nodes = scene.nodes.found().map_or(&[][..], Vec::as_slice);
     let architectures = architectures(nodes);
     let pull_secrets =

@@ -21,6 +21,7 @@ use super::super::resource::Resource;
 use super::super::settings::Settings;
 use super::clean::{Swept, clean_run};
 use crate::base::{Clock, SystemClock, format_duration};
+use crate::render::image_for;
 
 /// Value of [`ROLE`] on everything of it.
 const REAPER: &str = "reaper";
@@ -50,6 +51,7 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
     }
     let settings = Settings::of(live.deployment)?;
     let Some(image) = &live.plan.load.image else { return Err(no_image()) };
+    let image = image_for(live.deployment, image);
     let name = run_lease_name(live.run);
     let lease = cluster.call("reading the run's Lease", leases(cluster).get(&name)).await?;
     let owner = json!([{
@@ -60,7 +62,7 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
     for deployment in live.plan.deployments.values().filter(|deployment| deployment.target.kind == "kubernetes") {
         objects.extend(objects_of(live.plan, deployment)?);
     }
-    for object in manifests(live, &settings, image, &owner, &objects) {
+    for object in manifests(live, &settings, &image, &owner, &objects) {
         create(cluster, &object).await?;
     }
     Ok(())
