@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::closed::WarmUp;
 use super::super::error::LoadError;
-use super::super::level::LiveProgress;
+use super::super::level::{LevelSpec, LiveProgress};
 use super::client::Worker;
 use super::merge::{self, merge};
 use super::offset::ClockOffset;
@@ -206,9 +206,13 @@ async fn pieces(workers: &[Worker], order: &Order) -> Result<Vec<Piece>, LoadErr
 
 fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
     let mut part = level.clone();
-    let concurrency = share.of_total(u64::from(level.spec.concurrency));
-    part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    // A part of no limit is none either.
+    if level.spec.concurrency != LevelSpec::UNLIMITED {
+        let concurrency = share.of_total(u64::from(level.spec.concurrency));
+        part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    }
     part.spec.requests = share.of_total(level.spec.requests);
+    part.spec.least = share.of_total(level.spec.least);
     part.spec.share = share;
     // One looks at the server for all.
     part.series = level.series.filter(|_| share.part == 0);

@@ -7,13 +7,17 @@ use crate::report::RunResults;
 use crate::report::text::{Align, columns};
 
 /// Title, metric, statistic.
-const COLUMNS: [(&str, &str, &str); 8] = [
+const COLUMNS: [(&str, &str, &str); 11] = [
     ("chunk gap p50", "chunk-gap", "p50"),
     ("p99", "chunk-gap", "p99"),
     ("max ms", "chunk-gap", "max"),
     ("latency/token ms", "normalised-latency", "mean"),
     ("total tok/s", "total-throughput", "value"),
     ("under way", "effective-concurrency", "value"),
+    // The other clock of an open loop.
+    ("TTFT from send p50", "time-to-first-token-from-send", "p50"),
+    ("p99", "time-to-first-token-from-send", "p99"),
+    ("send delay p99 ms", "send-delay", "p99"),
     ("goodput req/s", "goodput", "value"),
     ("good %", "goodput-share", "value"),
 ];
