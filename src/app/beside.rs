@@ -6,7 +6,8 @@ use super::error::AppError;
 use crate::base::{Name, Timestamp, create_dir};
 use crate::measure::{CompareRules, PointData};
 use crate::report::{
-    DeploymentInfo, IMPORTS, Imported, Point, RunInfo, RunResults, read_foreign, read_info, write_point,
+    DeploymentInfo, Foreign, IMPORTS, Imported, Point, RunInfo, RunResults, StepNote, StepState, read_foreign,
+    read_info, write_point,
 };
 
 /// Results to be added, and the name that they get.
@@ -44,7 +45,7 @@ impl<'a> Beside<'a> {
     pub(super) fn add_to(&self, results: &mut RunResults, out: &Path) -> Result<(), AppError> {
         let (deployments, points) = match read_info(self.path) {
             Ok(info) => self.of_run(RunResults::read(self.path, info)?)?,
-            Err(_) => self.of_other_tool(out)?,
+            Err(_) => self.of_other_tool(results, out)?,
         };
         for deployment in deployments {
             if results.info.deployment(&deployment.name).is_some() {
@@ -79,15 +80,25 @@ impl<'a> Beside<'a> {
         Ok((deployments, points))
     }
 
-    fn of_other_tool(&self, out: &Path) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
-        let found = read_foreign(self.path)?;
+    fn of_other_tool(
+        &self,
+        results: &mut RunResults,
+        out: &Path,
+    ) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
+        let Foreign { results: found, skipped } = read_foreign(self.path)?;
         let Some(first) = found.first() else {
             let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
+            let skipped = skipped.iter().map(|why| format!("; {why}")).collect::<String>();
             return Err(AppError::Usage {
-                message: format!("there is no result to read at {}", self.path.display()),
+                message: format!("there is no result to read at {}{skipped}", self.path.display()),
                 help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
             });
         };
+        results.info.notes.extend(skipped.into_iter().map(|why| StepNote {
+            address: self.name.to_string(),
+            state: StepState::Skipped,
+            reason: why,
+        }));
         let deployment = DeploymentInfo {
             name: self.name.clone(),
             target: first.tool.clone(),

@@ -41,7 +41,7 @@ pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
 
 // What the command line shows and listens to, by its one name.
-pub use crate::load::LiveProgress;
+pub use crate::load::{LiveProgress, raise_file_limit};
 pub use crate::measure::{METRICS, PointSummary};
 pub use crate::plan::{Checked, Plan, StepSpec, resolved_toml};
 pub use crate::run::{

@@ -11,6 +11,7 @@ use crate::app::{self, AppError, ExitCode};
 /// The whole program.
 pub fn main() -> process::ExitCode {
     let arguments = Arguments::parse();
+    app::raise_file_limit();
     // A panic is a bug of ours, and says so by its own exit code whatever thread it was in.
     let outcome = std::panic::catch_unwind(|| run(arguments.command));
     let code = match outcome {

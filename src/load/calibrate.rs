@@ -17,7 +17,7 @@ use super::error::LoadError;
 use super::lengths::rng_of;
 use super::probe::read_whole;
 use super::request::{Capabilities, RequestShape, bytes_of};
-use super::ruler::{ANCHOR, Calibration};
+use super::ruler::{ANCHOR, Calibration, LocalTokenizer};
 use super::words::WORDS;
 use crate::measure::Outcome;
 
@@ -33,6 +33,9 @@ const VERIFY: [usize; 3] = [40, 120, 200];
 const MAX_RESIDUAL: f64 = 0.005;
 /// Texts of the straight line, and their words.
 const LINE: [usize; 6] = [8, 32, 64, 96, 160, 240];
+
+/// Words of the text by which a tokenizer is verified.
+const LONG_TEXT: usize = 300;
 
 /// What one needs to ask.
 #[derive(Clone)]
@@ -116,6 +119,32 @@ pub async fn template_overhead(
     let asking = Asking { endpoint: endpoint.clone(), shape: shape.clone(), capabilities: *capabilities, limit };
     let count = asking.count(text.to_owned()).await?;
     Ok(count.map(|count| f64::from(count) - f64::from(tokens)))
+}
+
+/// By which share a server counts more or fewer tokens than a local tokenizer, over a text long enough that what the chat
+/// template adds is of no matter; `None` when it does not count, or does not take such a text.
+///
+/// # Errors
+/// When the probe is not answered.
+pub async fn tokenizer_error(
+    endpoint: &Endpoint,
+    shape: &RequestShape,
+    capabilities: &Capabilities,
+    tokenizer: &LocalTokenizer,
+    (nonce, overhead): (&str, f64),
+    limit: Duration,
+) -> Result<Option<f64>, LoadError> {
+    let asking = Asking { endpoint: endpoint.clone(), shape: shape.clone(), capabilities: *capabilities, limit };
+    let mut rng = rng_of(&[b"tokenizer", nonce.as_bytes()]);
+    let words = (0..LONG_TEXT).map(|_| WORDS[rng.random_range(0..WORDS.len())].to_owned());
+    let text = with_anchor(&words.collect::<Vec<_>>());
+    let ours = tokenizer.count(&text) as f64;
+    match asking.count(text).await {
+        Ok(count) => Ok(count.map(|count| (f64::from(count) - overhead) / ours - 1.0)),
+        // A server of short prompts: nothing is known.
+        Err(LoadError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A least-squares line through (words, tokens), if it foretells the long texts within 2 %.

@@ -33,6 +33,7 @@ use super::level::{LevelRun, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
 use super::request::Prepared;
+use super::room;
 use super::slots::run_slots;
 use super::stage::{Stage, Work};
 use crate::measure::{Outcome, RequestRecord};
@@ -50,6 +51,7 @@ pub async fn run_closed(
     progress: Arc<LiveProgress>,
 ) -> Result<LevelRun, LoadError> {
     let slots = spec.concurrency.max(1);
+    room::must_hold(slots)?;
     let threads = spec.thread_count();
     let queue = Arc::new(Queue::new(slots as usize));
     let mut stage = Stage::set(spec, endpoint, &prompts, progress, &queue, threads).await?;

@@ -121,6 +121,14 @@ pub enum LoadError {
     /// A thread of the generator could not be started.
     #[error("a thread of the generator cannot be started")]
     Thread(#[source] std::io::Error),
+    /// A level has more requests under way than this process may have connections.
+    #[error("{wanted} requests under way need a connection each, and this machine lets the generator have {most}")]
+    Room {
+        /// Requests under way.
+        wanted: u64,
+        /// Connections at most.
+        most: u64,
+    },
     /// A secret that is named and not there.
     #[error("the environment variable {name} is not set (or not UTF-8)")]
     Variable {
@@ -213,6 +221,7 @@ impl LoadError {
             | Self::Refused { .. }
             | Self::ModelNotListed { .. }
             | Self::Tokenizer { .. }
+            | Self::Room { .. }
             | Self::Variable { .. }
             | Self::Protocol { .. }
             | Self::Thread(_)
@@ -229,6 +238,11 @@ impl LoadError {
             Self::Variable { .. } => {
                 Some("export it before `dynbench apply`; its value is never written anywhere".to_owned())
             }
+            Self::Room { .. } => Some(
+                "raise the hard limit of open files (`ulimit -Hn` shows it), ask for a lower load, or let several workers in \
+                 the cluster send it"
+                    .to_owned(),
+            ),
             Self::Protocol { .. } => {
                 Some("make the image of `load.image` anew with `dynbench image` of this version".to_owned())
             }

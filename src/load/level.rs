@@ -26,6 +26,9 @@ pub struct LevelSpec {
     pub requests: u64,
     /// Time since the first measured request after which none is started any more.
     pub duration: Duration,
+    /// Successful measured requests before which that time does not end it.
+    #[serde(default)]
+    pub least: u64,
     /// How long requests under way may go on after that, before they are given up.
     pub grace: Duration,
     /// Limit for one whole request.
@@ -58,6 +61,7 @@ impl LevelSpec {
             precision: None,
             requests,
             duration,
+            least: 0,
             grace: timeout,
             timeout,
             idle_timeout: Duration::from_secs(60),
@@ -149,7 +153,8 @@ impl Totals {
             self.ok += 1;
             self.prompt_tokens += u64::from(record.prompt_tokens.unwrap_or(0));
             self.output_tokens += u64::from(record.output_tokens.unwrap_or(0));
-        } else if !matches!(record.outcome, Outcome::Failed { class: FailureClass::Unsent, .. }) {
+        } else if !matches!(record.outcome, Outcome::Failed { class: FailureClass::Unsent | FailureClass::NoRoom, .. })
+        {
             self.other += 1;
         }
     }

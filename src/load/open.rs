@@ -14,12 +14,14 @@
 //! A server that cannot keep up meets ever more requests, as it would in production. Failures are never waited out; too many
 //! of them end the level, as in a closed loop.
 //!
-//! Connections are opened ahead of need; one that is opened for a request, because more are needed than ever before, has
-//! its time in the record (`connect`).
+//! Connections are opened ahead of need, also where the server closes each after its answer. One that is opened for a request,
+//! because more are needed at once than were in reserve, has its time in the record (`connect`): the request waited for it, and
+//! its latency counts from its arrival.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -38,6 +40,7 @@ use super::pace::{Arrival, LONGEST_LEAD, Pacer};
 use super::prompt::Prompts;
 use super::queue::Queue;
 use super::reading::shorten;
+use super::room;
 use super::slots::{Shared, ThreadReport};
 use super::stage::{Stage, Work};
 use super::stamped::nanos_since;
@@ -46,10 +49,11 @@ use crate::measure::{FailureClass, Outcome, RequestRecord};
 /// Connections that are opened before the clock starts, over all threads: as many as a second has arrivals, within these.
 const FEWEST_OPEN: usize = 4;
 const MOST_OPEN: usize = 256;
-/// Idle connections that a thread keeps in reserve: with fewer it opens one more beside the requests.
+/// Idle connections that a thread keeps in reserve, besides those for the arrivals of [`RESERVE_SPAN`]: with fewer it opens
+/// one more beside the requests.
 const RESERVE: usize = 2;
-/// Files that this process needs for other things.
-const OTHER_FILES: u64 = 64;
+/// Longer than it takes to open a connection, by a wide margin.
+const RESERVE_SPAN: Duration = Duration::from_millis(50);
 
 /// Runs one level. See the module for what happens when.
 ///
@@ -62,6 +66,9 @@ pub(super) async fn run_open(
     cancel: &CancellationToken,
     progress: Arc<LiveProgress>,
 ) -> Result<LevelRun, LoadError> {
+    if spec.concurrency != LevelSpec::UNLIMITED {
+        room::must_hold(spec.concurrency)?;
+    }
     let per_second = rate.ceil() as usize;
     let queue = Arc::new(Queue::new(per_second.clamp(16, 4096)));
     let threads = spec.thread_count();
@@ -89,13 +96,23 @@ pub(super) async fn run_open(
     let answered = Arc::new(Flag::default());
     let permits = Arc::new(Semaphore::new(most_under_way(spec)));
     let open = per_second.clamp(FEWEST_OPEN, MOST_OPEN).min(spec.concurrency as usize).div_ceil(threads);
+    let reserve = (rate * RESERVE_SPAN.as_secs_f64()).ceil() as usize;
+    let reserve = reserve.min(MOST_OPEN).min(spec.concurrency as usize).div_ceil(threads) + RESERVE;
     let (mut to, mut works) = (Vec::with_capacity(threads), Vec::<Work>::with_capacity(threads));
     for number in 0..threads {
         let (hand, inbox) = unbounded_channel();
         to.push(hand);
         let (permits, answered) = (Arc::clone(&permits), Arc::clone(&answered));
         works.push(Box::new(move |shared| {
-            let lane = Lane { shared, permits, answered, number: number as u32, idle: RefCell::default() };
+            let lane = Lane {
+                shared,
+                permits,
+                answered,
+                number: number as u32,
+                reserve,
+                opening: Cell::new(0),
+                idle: RefCell::default(),
+            };
             Box::pin(lane.run(inbox, open))
         }));
     }
@@ -119,10 +136,8 @@ pub(super) async fn run_open(
 
 /// Requests under way at most: as the plan says, and no more than this process may have files.
 fn most_under_way(spec: &LevelSpec) -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let room = files.saturating_sub(OTHER_FILES).max(1);
     let asked = u64::from(spec.concurrency.max(1));
-    usize::try_from(asked.min(room)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
+    usize::try_from(asked.min(room::connections())).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
 }
 
 /// One thread that sends.
@@ -131,6 +146,9 @@ struct Lane {
     permits: Arc<Semaphore>,
     answered: Arc<Flag>,
     number: u32,
+    /// Idle connections that it wants to have, and those that are being opened for it.
+    reserve: usize,
+    opening: Cell<usize>,
     /// Connections that nobody uses.
     idle: RefCell<Vec<Connection>>,
 }
@@ -255,9 +273,14 @@ impl Lane {
                 connection = Some(idle);
             }
         }
-        if self.idle.borrow().len() < RESERVE && shared.prompts.capabilities.keep_alive {
+        // Whatever the server makes of used ones: the next arrivals need connections too.
+        for _ in self.idle.borrow().len() + self.opening.get()..self.reserve {
             let lane = Rc::clone(self);
-            tokio::task::spawn_local(async move { lane.open_ahead(1).await });
+            lane.opening.set(lane.opening.get() + 1);
+            tokio::task::spawn_local(async move {
+                lane.open_ahead(1).await;
+                lane.opening.set(lane.opening.get() - 1);
+            });
         }
         if connection.is_none() {
             let opened = tokio::select! {
@@ -272,7 +295,7 @@ impl Lane {
                 Err(error) => {
                     let mut record = blank(prepared, self.number, scheduled, nanos_since(shared.origin));
                     let given_up = shared.abort.is_raised();
-                    let class = if given_up { FailureClass::Cancelled } else { FailureClass::Connect };
+                    let class = if given_up { FailureClass::Cancelled } else { room::class_of(&error) };
                     record.outcome = Outcome::Failed { class, detail: shorten(&error.to_string()) };
                     return (record, RawBody::default());
                 }

@@ -6,8 +6,9 @@
 //!
 //! The level begins with arrivals at the same rate that are not recorded, until the first of them has been answered (at
 //! most [`LONGEST_LEAD`]): the server then has as much at work as it will have. The first measured arrival takes the place
-//! of the next unrecorded one, nothing is drained in between. Several generators that share a level change over each by
-//! itself.
+//! of the next unrecorded one, nothing is drained in between. Several generators that share a level
+//! cannot know when that is for all of them: they change over at one moment that follows from their common start and the
+//! length of the answers (see [`agreed_lead`]), so that their arrivals together are the schedule.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,13 @@ pub(super) struct Pacer {
     pub(super) runtime: Runtime,
 }
 
+/// For how long several generators send arrivals that are not recorded: twice what a request takes of a mid-size model, so
+/// that the first has most likely been answered. `None` for one alone.
+fn agreed_lead(shared: &Shared) -> Option<Duration> {
+    let answer = Duration::from_millis(500) + Duration::from_millis(20) * shared.prompts.lengths.osl;
+    (shared.spec.share.of > 1).then(|| (2 * answer).min(LONGEST_LEAD))
+}
+
 impl Pacer {
     /// Keeps the time until the level is closed, or all its arrivals are over: then it closes it.
     pub(super) fn run(mut self) {
@@ -69,19 +77,29 @@ impl Pacer {
         let mut turn = 0;
         let mut zero = Instant::now();
         if let Some((schedule, queue)) = self.lead.take() {
+            let agreed = agreed_lead(&shared);
+            if let (Some(_), Some(start)) = (agreed, shared.start) {
+                zero = start.into_std();
+            }
             let begun = zero;
             for offset in self.own(schedule) {
+                if agreed.is_some_and(|agreed| Duration::from_nanos(offset) >= agreed) {
+                    break;
+                }
                 zero = begun + Duration::from_nanos(offset);
                 if !self.sleep_until(zero) {
                     return;
                 }
-                if self.answered.is_raised() || begun.elapsed() > LONGEST_LEAD {
+                if agreed.is_none() && (self.answered.is_raised() || begun.elapsed() > LONGEST_LEAD) {
                     break;
                 }
                 let Some(prepared) = self.runtime.block_on(queue.take()) else { break };
                 self.hand_over(prepared, zero, false, &mut turn);
             }
             queue.close();
+            if let Some(agreed) = agreed {
+                zero = begun + agreed;
+            }
         }
         let schedule = self.own(self.schedule.clone());
         for offset in schedule {

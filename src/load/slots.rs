@@ -20,6 +20,7 @@ use super::prompt::Prompts;
 use super::queue::Queue;
 use super::reading::shorten;
 use super::request::Prepared;
+use super::room;
 use super::spill::Kept;
 use super::stamped::nanos_since;
 use crate::measure::{FailureClass, Outcome, RequestRecord};
@@ -34,7 +35,9 @@ const FAILURES_IN_A_ROW: u32 = 20;
 const SHARE_FROM: u64 = 50;
 const SHARE_ONE_IN: u64 = 10;
 /// Between the sending of two requests of the fill wave: all at once would wait for one another in the event loops of both
-/// sides, and come back together ever after. Far below any request's length, so that no slot is idle for long.
+/// sides. The timer's grain makes it about ten in a millisecond. It is far below any request's length, so that no slot is idle
+/// for long, and therefore no cure for users in step: with answers of one length those who were served together ask
+/// together again, as the README says.
 const FILL_GAP: Duration = Duration::from_micros(100);
 /// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
 const OPENING_AT_ONCE: usize = 32;
@@ -109,6 +112,12 @@ impl Shared {
             overhead: self.prompts.ruler.overhead(),
             keep_raw: self.spill.is_some(),
         }
+    }
+
+    /// Whether so many requests have succeeded that time, or enough being known, may end the level.
+    pub(super) fn has_least(&self) -> bool {
+        let done = self.done.load(Ordering::Relaxed);
+        done.saturating_sub(self.failures.load(Ordering::Relaxed)) >= self.spec.least
     }
 
     fn fail(&self, why: String) {
@@ -304,7 +313,7 @@ impl Slot {
     fn unconnected(&self, shared: &Shared, prepared: &Prepared, free: u64, error: &std::io::Error) -> RequestRecord {
         let now = nanos_since(shared.origin);
         let mut record = blank(prepared, self.slot, free, now);
-        let class = if shared.abort.is_raised() { FailureClass::Cancelled } else { FailureClass::Connect };
+        let class = if shared.abort.is_raised() { FailureClass::Cancelled } else { room::class_of(error) };
         record.outcome = Outcome::Failed { class, detail: shorten(&error.to_string()) };
         record
     }

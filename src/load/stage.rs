@@ -26,7 +26,7 @@ use super::spill::Spill;
 use crate::base::{Clock, SystemClock, Timestamp};
 use crate::measure::GeneratorHealth;
 
-/// How often what is known is looked at, where a level ends by precision.
+/// How often what is known is looked at, where a level ends by precision or its time is over too early.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What one thread does, on a runtime of its own.
@@ -198,11 +198,17 @@ async fn supervise(
                 shared.abort.raise();
             }
             () = shared.started.notified(), if deadline.is_none() => deadline = later(shared.spec.duration),
-            () = until(deadline), if deadline.is_some() && !shared.closing.is_raised() => shared.close(EndedBy::Time),
+            () = until(deadline), if deadline.is_some() && !shared.closing.is_raised() => {
+                if shared.has_least() {
+                    shared.close(EndedBy::Time);
+                } else {
+                    deadline = later(LOOK);
+                }
+            }
             () = shared.closing.raised(), if grace.is_none() => grace = later(shared.spec.grace),
             () = until(grace), if grace.is_some() && !shared.abort.is_raised() => shared.abort.raise(),
             _ = looks.tick(), if values.is_some() && !shared.closing.is_raised() => {
-                if known.look(shared, values.as_mut()) {
+                if known.look(shared, values.as_mut()) && shared.has_least() {
                     shared.close(EndedBy::Precision);
                 }
             }

@@ -298,7 +298,8 @@ pub const METRICS: &[Metric] = &[
         title: "Share of good requests",
         unit: "%",
         better: Better::Higher,
-        definition: "100 x requests that keep every objective / (successful + failed)",
+        definition: "100 x requests that keep every objective (of two on one metric the looser) / (successful + failed; open \
+                     loop: all arrivals)",
         formula: Formula::PerPoint(|point| Some(100.0 * goodput(&point.records, &point.objectives)?.share)),
     },
     Metric {

@@ -51,4 +51,4 @@ pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use steady::{COV_LIMIT, DRIFT_LIMIT, STEADY_METRICS, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
 pub use summary::{Asked, CounterCheck, PointSummary};
-pub use validity::{Breach, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};
+pub use validity::{Breach, GENERATOR_LIMITED, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};

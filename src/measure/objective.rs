@@ -126,7 +126,8 @@ pub fn best_level<'a>(points: impl IntoIterator<Item = &'a PointSummary>, bounds
 pub struct Goodput {
     /// Those that did.
     pub good: u64,
-    /// Their share of all that were not given up by us, failures and arrivals never sent included, 0 to 1.
+    /// Their share of all that were asked, failures included, 0 to 1. What we gave up at the end of a closed loop was not
+    /// asked for; in an open loop it came and was not served.
     pub share: f64,
 }
 
@@ -136,9 +137,8 @@ pub struct Goodput {
 /// request that lacks a metric, such as the ITL of one token, keeps its bound.
 pub fn goodput(records: &[RequestRecord], bounds: &[Bound]) -> Option<Goodput> {
     let limits = request_bounds(bounds);
-    // An arrival that was never sent was not served: it counts as bad.
-    let was_asked =
-        |record: &&RequestRecord| !super::summary::is_cancelled(record) || super::summary::is_unsent(record);
+    // An arrival of an open loop that was given up, or never sent, was not served: it counts as bad.
+    let was_asked = |record: &&RequestRecord| !super::summary::is_cancelled(record) || record.due.is_some();
     let judged = records.iter().filter(was_asked).count();
     if limits.is_empty() || judged == 0 {
         return None;
@@ -170,6 +170,7 @@ pub(crate) fn request_bounds(bounds: &[Bound]) -> Vec<&Bound> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::record::{FailureClass, Outcome};
     use crate::measure::sample::{Shape, point, summary};
 
     fn bound(metric: &str, statistic: &str, bound: f64) -> Bound {
@@ -235,6 +236,21 @@ mod tests {
         assert_eq!(half.map(|half| half.good), Some(110));
         assert_eq!(goodput(&data.records, &[bound("output-throughput", "value", 1.0)]), None);
         assert_eq!(goodput(&[], &all), None);
+    }
+
+    #[test]
+    fn what_is_given_up_counts_as_bad_in_an_open_loop_and_not_in_a_closed_one() {
+        let all = [bound("time-to-first-token", "p99", 1000.0)];
+        let mut records = point(Shape { fail_every: 10, ..Shape::default() }).records;
+        for class in [FailureClass::Cancelled, FailureClass::Unsent] {
+            for record in records.iter_mut().filter(|record| !record.is_ok()) {
+                record.outcome = Outcome::Failed { class, detail: String::new() };
+            }
+            records.iter_mut().for_each(|record| record.due = None);
+            assert_eq!(goodput(&records, &all), Some(Goodput { good: 360, share: 1.0 }), "{class}");
+            records.iter_mut().for_each(|record| record.due = Some(record.scheduled));
+            assert_eq!(goodput(&records, &all), Some(Goodput { good: 360, share: 0.9 }), "{class}");
+        }
     }
 
     #[test]

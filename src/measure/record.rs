@@ -152,12 +152,14 @@ pub enum FailureClass {
     Cancelled,
     /// An arrival of an open loop that was never sent: the level ended before its turn came.
     Unsent,
+    /// This machine had no file, port or memory left for a connection: never sent.
+    NoRoom,
 }
 
 impl FailureClass {
     /// Whether it was given up, or never begun, by us: it says nothing about the server's answer.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Cancelled | Self::Unsent)
+        matches!(self, Self::Cancelled | Self::Unsent | Self::NoRoom)
     }
 
     /// The name in files and tables.
@@ -179,6 +181,7 @@ impl FailureClass {
             Self::TooLarge => "too-large",
             Self::Cancelled => "cancelled",
             Self::Unsent => "unsent",
+            Self::NoRoom => "no-room",
         }
     }
 }

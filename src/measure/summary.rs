@@ -49,6 +49,9 @@ pub struct PointSummary {
     /// What ended the level, in words (`requests`, `duration`, ...). Filled by the caller.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// Requests of an open loop that waited for a connection to be opened: it is in their latency.
+    #[serde(default)]
+    pub waited_for_connection: u64,
     /// The bounds that goodput is of.
     #[serde(default)]
     pub objectives: Vec<Bound>,
@@ -82,8 +85,28 @@ pub struct CounterCheck {
     pub what: String,
     /// By how much the server's counter grew.
     pub server: u64,
-    /// What we counted.
+    /// What we counted, of requests that succeeded.
     pub ours: u64,
+    /// Requests of ours that failed or were given up: the server may have counted them, and their tokens, or not.
+    #[serde(default)]
+    pub failed: u64,
+}
+
+impl CounterCheck {
+    /// What a counter of requests counts.
+    pub const REQUESTS: &'static str = "requests";
+
+    /// Whether the server may be right and we too.
+    pub fn agrees(&self) -> bool {
+        let least = self.server >= self.ours;
+        let most = if self.what == Self::REQUESTS || self.failed == 0 {
+            self.server <= self.ours + self.failed
+        } else {
+            // How many tokens a failed request had is not known here.
+            true
+        };
+        least && most
+    }
 }
 
 impl PointSummary {
@@ -131,6 +154,11 @@ impl PointSummary {
             cached_share: cached_share(&point.records),
             server_counters: Vec::new(),
             ended_by: None,
+            waited_for_connection: point
+                .records
+                .iter()
+                .filter(|record| record.due.is_some() && record.connect.is_some())
+                .count() as u64,
             objectives: point.objectives.clone(),
             server: Vec::new(),
             steady: SteadyWindow::of(&point.records),

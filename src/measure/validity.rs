@@ -47,6 +47,8 @@ pub const RESTARTED: &str = "restarted";
 pub const TRANSPORT: &str = "transport";
 /// The rule that an open loop breaks whose server does not keep up.
 pub const NOT_SUSTAINED: &str = "not-sustained";
+/// The rule that a point breaks of which the generator was the limit.
+pub const GENERATOR_LIMITED: &str = "generator-limited";
 /// The share of the TTFT's median that the generator's own lateness may have.
 const LAG_SHARE: f64 = 0.01;
 /// How late the timer of an idle event loop rings: its own grain, milliseconds.
@@ -162,7 +164,7 @@ fn is_cut(class: FailureClass) -> Option<bool> {
         | FailureClass::Malformed
         | FailureClass::NoTokens
         | FailureClass::TooLarge => Some(false),
-        FailureClass::Cancelled | FailureClass::Unsent => None,
+        FailureClass::Cancelled | FailureClass::Unsent | FailureClass::NoRoom => None,
     }
 }
 
@@ -199,8 +201,14 @@ fn counters(summary: &PointSummary) -> Option<Breach> {
     let differing: Vec<_> = summary
         .server_counters
         .iter()
-        .filter(|check| check.server != check.ours)
-        .map(|check| format!("{} {} against {} of ours", check.server, check.what, check.ours))
+        .filter(|check| !check.agrees())
+        .map(|check| {
+            let more = match check.failed {
+                0 => String::new(),
+                failed => format!(" and {failed} requests that failed"),
+            };
+            format!("{} {} against {} of ours{more}", check.server, check.what, check.ours)
+        })
         .collect();
     (!differing.is_empty()).then(|| Breach {
         rule: "counters".to_owned(),
@@ -208,7 +216,8 @@ fn counters(summary: &PointSummary) -> Option<Breach> {
             "the server counted {}: someone else uses it, or one of the two counts wrongly",
             differing.join(", ")
         ),
-        momentary: false,
+        // Where requests failed the server may have lost its count with them.
+        momentary: summary.server_counters.iter().any(|check| check.failed > 0),
     })
 }
 
@@ -244,8 +253,12 @@ fn generator(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
             format_quantity(ceiling)
         ));
     }
+    let unsent = summary.failures.iter().find(|failure| failure.class == FailureClass::NoRoom);
+    faults.extend(unsent.map(|failure| {
+        format!("this machine had no file, port or memory left for {} connections ({})", failure.count, failure.example)
+    }));
     (!faults.is_empty()).then(|| Breach {
-        rule: "generator-limited".to_owned(),
+        rule: GENERATOR_LIMITED.to_owned(),
         reason: format!(
             "the load generator was the limit and not the server: {}; use fewer streams, give it cores of its own, or let \
              workers in the cluster send",
@@ -366,6 +379,40 @@ mod tests {
     }
 
     #[test]
+    fn one_failed_request_does_not_switch_the_comparison_of_counters_off() {
+        let mut point = summary(Shape::default());
+        let check = |what: &str, server, failed| CounterCheck { what: what.to_owned(), server, ours: 399, failed };
+        for (what, server, failed, agrees) in [
+            ("requests", 399, 0, true),
+            ("requests", 400, 0, false),
+            ("requests", 399, 1, true),
+            ("requests", 400, 1, true),
+            ("requests", 398, 1, false),
+            ("requests", 401, 1, false),
+            ("output tokens", 500, 1, true),
+            ("output tokens", 398, 1, false),
+            ("output tokens", 400, 0, false),
+        ] {
+            point.server_counters = vec![check(what, server, failed)];
+            assert_eq!(rules_broken(&point).is_empty(), agrees, "{what} {server} {failed}");
+        }
+        assert_eq!(
+            judge(&PointSummary { server_counters: vec![check("requests", 700, 1)], ..point }, &RULES)[0].reason,
+            "the server counted 700 requests against 399 of ours and 1 requests that failed: someone else uses it, or one of \
+             the two counts wrongly"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_a_file_for_a_connection_is_the_generators_limit() {
+        let mut short = summary(Shape { fail_every: 200, ..Shape::default() });
+        assert_eq!(rules_broken(&short), []);
+        short.failures[0].class = FailureClass::NoRoom;
+        assert_eq!(rules_broken(&short), [("generator-limited".to_owned(), true)]);
+        assert!(judge(&short, &RULES)[0].reason.contains("no file, port or memory left for 2 connections"));
+    }
+
+    #[test]
     fn a_point_without_a_success_is_never_valid() {
         assert_eq!(
             rules_broken(&summary(Shape { fail_every: 1, ..Shape::default() })),
@@ -442,8 +489,8 @@ mod tests {
     fn counters_that_differ_are_named() {
         let mut other = summary(Shape::default());
         other.server_counters = vec![
-            CounterCheck { what: "requests".to_owned(), server: 404, ours: 404 },
-            CounterCheck { what: "output tokens".to_owned(), server: 8100, ours: 8080 },
+            CounterCheck { what: "requests".to_owned(), server: 404, ours: 404, failed: 0 },
+            CounterCheck { what: "output tokens".to_owned(), server: 8100, ours: 8080, failed: 0 },
         ];
         let breaches = judge(&other, &RULES);
         assert!(breaches[0].reason.starts_with("the server counted 8100 output tokens against 8080 of ours"));

@@ -150,4 +150,6 @@ pub struct PlotRow {
     pub about: &'static str,
     /// Whether it needs the number of GPUs of every deployment.
     pub needs_gpus: bool,
+    /// Whether there is nothing to draw without objectives.
+    pub needs_objectives: bool,
 }

@@ -2,7 +2,7 @@
 //! there is no error.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ use super::sections::{absorb, check_names, objectives, plots, table_of};
 use super::serving::{self, Served};
 use super::shape::Key;
 use super::shapes;
-use crate::base::{Diagnostic, Name, Problems, SourceId, SourceMap, Span, slug};
+use crate::base::{Diagnostic, Digest, Name, Problems, SourceId, SourceMap, Span, digest_file, slug};
 
 /// Sections that have code of their own here.
 const OWN_CODE: &[&str] = &["workload", "workloads", "target", "deployments", "matrix", "plots", "objectives"];
@@ -111,12 +111,15 @@ pub(super) fn check(
         let place = |key: &str| values.span(&format!("compare.{key}")).cloned();
         rules::check_comparison(comparison, &names[..deployments.len()], place, problems);
     }
+    let mut workloads = workloads;
+    shapes::judge_searches(&mut workloads, &objectives, &values, problems);
     let plan = assemble(name, file.dir, &values, workloads, deployments, plots, objectives, comparison);
     if problems.has_errors() {
         return None;
     }
-    let plan = plan?;
+    let mut plan = plan?;
     rules::check_whole(&plan, catalog, &values, problems);
+    plan.tokenizers = digests_of_tokenizers(&plan);
     (!problems.has_errors()).then(|| (plan, in_order(values)))
 }
 
@@ -149,7 +152,18 @@ fn assemble(
         exports: build::exports(section("exports")?)?,
         compare: comparison?,
         server_metrics: build::server_metrics(section("server-metrics")?),
+        tokenizers: BTreeMap::new(),
     })
+}
+
+/// What the tokenizers are, wherever they lie. One that cannot be read is reported by whoever opens it.
+fn digests_of_tokenizers(plan: &Plan) -> BTreeMap<PathBuf, Digest> {
+    let own = plan.deployments.values().filter_map(|deployment| deployment.tokenizer.as_ref());
+    let digest = |path: &PathBuf| {
+        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.clone() };
+        Some((path.clone(), digest_file(&file).ok()?.0))
+    };
+    plan.model.tokenizer.iter().chain(own).filter_map(digest).collect()
 }
 
 /// A plan of another format is not looked at any further: its other problems would only confuse.
@@ -299,8 +313,9 @@ fn checked_workloads(
         rules::check_lengths(&fitted, problems);
         shapes::settle(&mut fitted, problems);
         if let Ok(id) = Name::new(name)
-            && let Some(workload) = build::workload(id.clone(), &fitted, Some(raw.key.clone()), problems)
+            && let Some(mut workload) = build::workload(id.clone(), &fitted, Some(raw.key.clone()), problems)
         {
+            shapes::settle_duration(&mut workload, &mut fitted, problems);
             rules::check_workload(&workload, &fitted, problems);
             checked.insert(id, workload);
         }

@@ -53,7 +53,9 @@ pub(super) fn point(workload: &Workload, level: Level) -> Duration {
         Level::Concurrency(users) => (requests / f64::from(users.max(1))).ceil() * latency,
         Level::Rate(rate) => requests / rate.per_second() + latency,
     };
-    let measured = needed.min(workload.duration.as_secs_f64());
+    // Time does not end a load of a search that cannot be judged yet.
+    let judged = needed * (workload.least() as f64 / requests.max(1.0)).min(1.0);
+    let measured = needed.min(workload.duration.as_secs_f64().max(judged));
     Duration::try_from_secs_f64(latency + measured).unwrap_or(workload.duration)
 }
 

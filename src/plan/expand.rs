@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::catalog::{Catalog, NeedRule, Reach, Scope, StepRow};
+use super::catalog::{Catalog, NeedRule, PlotRow, Reach, Scope, StepRow};
 use super::estimate;
 use super::fingerprint::{Subject, fingerprint};
 use super::model::{Deployment, Plan, Workload};
@@ -66,12 +66,17 @@ pub fn expand_searched(plan: &Plan, catalog: &Catalog, outcomes: &Outcomes) -> V
     drafts.iter().enumerate().map(|(at, draft)| draft.finish(addresses[at].clone(), needs(at), plan, catalog)).collect()
 }
 
-/// Ids of the plots that will be drawn: those asked for, else all built-in ones that the GPUs allow; then the user's.
+/// Ids of the plots that will be drawn: those asked for, else all built-in ones that GPUs and objectives allow; then the
+/// user's.
 fn plots_of(plan: &Plan, catalog: &Catalog) -> Vec<String> {
     let known = plan.deployments.values().all(|deployment| gpus_of(plan, deployment, catalog).is_some());
     let built_in: Vec<String> = match &plan.plots.set {
         Some(set) => set.clone(),
-        None => catalog.plots.iter().filter(|row| known || !row.needs_gpus).map(|row| row.id.to_owned()).collect(),
+        None => {
+            let drawn =
+                |row: &&PlotRow| (known || !row.needs_gpus) && (!row.needs_objectives || !plan.objectives.is_empty());
+            catalog.plots.iter().filter(drawn).map(|row| row.id.to_owned()).collect()
+        }
     };
     built_in.into_iter().chain(plan.plots.custom.keys().map(|name| name.as_str().to_owned())).collect()
 }
@@ -245,10 +250,11 @@ impl<'a> Draft<'a> {
     fn summary(&self, plan: &Plan, catalog: &Catalog) -> String {
         match (self.deployment, self.workload, self.level, self.plot) {
             (_, Some(workload), Some(level), _) => format!(
-                "{}, {} requests or {}, {}",
+                "{}, {} requests or {}{}, {}",
                 workload.describe(level),
                 workload.requests_at(level),
                 seconds(workload.duration),
+                if workload.least() > 0 { format!(" and {} answers", workload.least()) } else { String::new() },
                 lengths(workload)
             ),
             (_, Some(workload), None, _) => {

@@ -1,7 +1,7 @@
 //! What decides the meaning of a step's result, field by field: `explain` compares it, its digest is the key.
 //!
 //! Never in it: run id, paths, namespaces, deadlines, the version of this tool, secrets, which plots are drawn, who
-//! else is measured. A tokenizer is there as a yes or no: where its file lies says nothing. GPUs stand only with steps
+//! else is measured. A tokenizer is there by its digest: where its file lies says nothing. GPUs stand only with steps
 //! that sum up, because a corrected number needs no new measurement.
 
 use serde_json::{Map, Value, json};
@@ -34,8 +34,12 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
         fields.insert("target".to_owned(), json!({ "kind": deployment.target.kind, "is": of_target }));
         if let Some(workload) = subject.workload {
             fields.insert("transport".to_owned(), json!(target.map(|target| target.transport(plan, deployment))));
-            let tokenizer = deployment.tokenizer.is_some() || plan.model.tokenizer.is_some();
-            fields.insert("workload".to_owned(), traffic(workload, tokenizer));
+            let tokenizer = deployment.tokenizer.as_ref().or(plan.model.tokenizer.as_ref());
+            let tokenizer = tokenizer.map(|path| plan.tokenizers.get(path));
+            fields.insert(
+                "workload".to_owned(),
+                traffic(workload, &tokenizer.map_or(json!(false), |digest| json!(digest))),
+            );
             match subject.level {
                 Some(level) => {
                     fields.insert("level".to_owned(), json!(level));
@@ -66,7 +70,7 @@ pub(super) fn fingerprint(subject: &Subject<'_>, plan: &Plan, catalog: &Catalog)
 }
 
 /// Everything about the requests that is the same at every level.
-fn traffic(workload: &Workload, tokenizer: bool) -> Value {
+fn traffic(workload: &Workload, tokenizer: &Value) -> Value {
     let request = &workload.request;
     let mut traffic = json!({
         "isl": workload.isl,
@@ -121,10 +125,13 @@ fn summary_definition(plan: &Plan, catalog: &Catalog) -> Value {
 
 fn plot_definition(plot: Option<&str>, plan: &Plan, catalog: &Catalog) -> Value {
     let Some(id) = plot else { return Value::Null };
-    let needs_gpus = catalog.plots.iter().any(|row| row.id == id && row.needs_gpus);
+    let row = catalog.plots.iter().find(|row| row.id == id);
+    let needs_gpus = row.is_some_and(|row| row.needs_gpus);
+    let needs_objectives = row.is_some_and(|row| row.needs_objectives);
     match plan.plots.custom.get(id) {
         Some(custom) => json!({ "custom": custom, "gpus": gpus(plan, catalog) }),
         None if needs_gpus => json!({ "built-in": id, "gpus": gpus(plan, catalog) }),
+        None if needs_objectives => json!({ "built-in": id, "objectives": objectives(plan) }),
         None => json!({ "built-in": id }),
     }
 }

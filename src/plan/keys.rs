@@ -237,7 +237,13 @@ pub(super) const WORKLOAD: &[Key] = &[
         Shape::Duration,
         "how long requests under way may go on after a level's end; left out: `request.timeout`, in an open loop 30s",
     ),
-    defaulted("duration", Shape::Duration, "\"180s\"", "a level ends after this time even if requests are left"),
+    defaulted(
+        "duration",
+        Shape::Duration,
+        "\"180s\"",
+        "a level ends after this time even if requests are left, a load of a search not before its objectives can be \
+         judged; left out with `arrivals-file`: as long as the arrivals take",
+    ),
     defaulted(
         "warm-up-requests",
         Shape::Integer { min: 0, max: 1_000_000 },

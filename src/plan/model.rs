@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::shapes::LoadShape;
-use crate::base::{Name, Span};
+use crate::base::{Digest, Name, Span};
 use crate::measure::Content;
 
 /// A plan with all defaults filled in, `like` inherited, the matrix expanded and `--set` applied.
@@ -51,6 +51,9 @@ pub struct Plan {
     /// How the server's own view is read.
     #[serde(default)]
     pub server_metrics: ServerMetrics,
+    /// SHA-256 of each tokenizer that is named, by its path.
+    #[serde(default)]
+    pub tokenizers: BTreeMap<PathBuf, Digest>,
 }
 
 /// `[model]`

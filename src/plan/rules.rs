@@ -3,9 +3,9 @@
 use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
-use super::keys::OWN_FIELDS;
+use super::keys::{MOST_CONCURRENT, OWN_FIELDS};
 use super::model::{Comparison, Deployment, Plan, Values, Workload};
-use super::shapes;
+use super::shapes::{self, SearchOver};
 use crate::base::{Diagnostic, Problems, Span, format_duration};
 use crate::measure::{Better, metric};
 
@@ -45,15 +45,9 @@ pub(super) fn check_workload(workload: &Workload, values: &Values, problems: &mu
         );
     }
     shapes::check(workload, values, problems);
-    if let Some(requests) = workload.requests
-        && let Some(level) = workload.concurrency.iter().find(|level| u64::from(**level) > requests)
-    {
-        problems.push(
-            Diagnostic::error(format!("{requests} requests never make {level} at a time"))
-                .at(place("requests"))
-                .help("ask for at least ten times the largest concurrency, or leave `requests` out"),
-        );
-    }
+    let searched = workload.shape.search.as_ref().filter(|search| search.over == SearchOver::Concurrency);
+    let levels = workload.concurrency.iter().copied().chain(searched.map(|search| search.to as u32));
+    refuse_few_requests(workload, levels, "the largest concurrency", place("requests"), problems);
     for (field, instead) in OWN_FIELDS {
         if workload.request.extra.contains_key(*field) {
             problems.push(
@@ -61,6 +55,49 @@ pub(super) fn check_workload(workload: &Workload, values: &Values, problems: &mu
                     .at(place(&format!("request.extra.{field}")))
                     .help(format!("use {instead}")),
             );
+        }
+    }
+}
+
+/// Refuses fewer requests than are to be under way at one time.
+fn refuse_few_requests(
+    workload: &Workload,
+    mut levels: impl Iterator<Item = u32>,
+    largest: &str,
+    place: Option<Span>,
+    problems: &mut Problems,
+) {
+    if let Some(requests) = workload.requests
+        && let Some(level) = levels.find(|level| u64::from(*level) > requests)
+    {
+        problems.push(
+            Diagnostic::error(format!("{requests} requests never make {level} at a time"))
+                .at(place)
+                .help(format!("ask for at least ten times {largest}, or leave `requests` out")),
+        );
+    }
+}
+
+/// Levels that each deployment has by its own number of GPUs.
+fn check_levels_per_gpu(plan: &Plan, catalog: &Catalog, values: &Values, problems: &mut Problems) {
+    for (name, workload) in &plan.workloads {
+        let place = |key: &str| values.span(&format!("workloads.{name}.{key}")).cloned();
+        for deployment in plan.deployments.values() {
+            let Some(gpus) = gpus_of(plan, deployment, catalog) else { continue };
+            let users = workload.shape.concurrency_per_gpu.iter().map(|users| f64::from(*users) * gpus);
+            if let Some(users) = users.clone().find(|users| *users > MOST_CONCURRENT as f64) {
+                problems.push(
+                    Diagnostic::error(format!(
+                        "on the {gpus} GPUs of `{}` that is {users} requests at a time: at most {MOST_CONCURRENT} fit",
+                        deployment.name
+                    ))
+                    .at(place("concurrency-per-gpu")),
+                );
+                continue;
+            }
+            let largest = format!("the largest level of `{}` ({gpus} GPUs)", deployment.name);
+            let users = users.map(|users| users.round() as u32);
+            refuse_few_requests(workload, users, &largest, place("requests"), problems);
         }
     }
 }
@@ -136,6 +173,7 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
     }
     if !problems.has_errors() {
         check_gpus(plan, catalog, values, problems);
+        check_levels_per_gpu(plan, catalog, values, problems);
     }
 }
 

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn search(over: SearchOver) -> Search {
-        Search { over, from: 1.0, to: 1024.0, resolution: 0.05, max_points: 30 }
+        Search { over, from: 1.0, to: 1024.0, resolution: 0.05, max_points: 30, least: 0 }
     }
 
     /// The whole way where every load up to `limit` keeps the objectives.

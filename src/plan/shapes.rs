@@ -5,14 +5,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::build::Fields;
-use super::model::{Values, Workload};
+use super::model::{Objective, Values, Workload};
 use super::trace::{self, Trace};
-use crate::base::{Diagnostic, Problems};
-use crate::measure::{Formula, Level, PrecisionRule, Rate, metric};
+use crate::base::{Diagnostic, Name, Problems, format_duration};
+use crate::measure::{Formula, Level, PrecisionRule, Rate, metric, smallest_sample};
 
 /// The keys of which a workload has one.
 const KINDS: [&str; 5] = ["concurrency", "concurrency-per-gpu", "request-rate", "arrivals-file", "search"];
@@ -68,6 +69,9 @@ pub struct Search {
     pub resolution: f64,
     /// At most so many levels are measured.
     pub max_points: u32,
+    /// Successful requests below which a load cannot be judged: what the percentiles of the objectives need.
+    #[serde(default)]
+    pub least: u64,
 }
 
 /// What a search varies.
@@ -122,8 +126,14 @@ impl Workload {
             Level::Concurrency(users) => (10 * u64::from(users)).max(400),
             Level::Rate(rate) => trace.unwrap_or(((60.0 * rate.per_second()).ceil() as u64).max(400)),
         };
-        let asked = self.requests.unwrap_or(usual);
+        let asked = self.requests.unwrap_or(usual.max(self.least()));
         trace.map_or(asked, |all| asked.min(all))
+    }
+
+    /// Successful requests before which time does not end a level: a load of a search that is too small a sample for its
+    /// objectives would never be measured again, and the search would not go on.
+    pub fn least(&self) -> u64 {
+        self.shape.search.as_ref().map_or(0, |search| search.least)
     }
 
     /// How long requests under way may go on after the end of a level: as the plan says; else as long as one request in a
@@ -155,6 +165,9 @@ impl Workload {
             fields.insert("grace-s".to_owned(), json!(self.grace(level).as_secs_f64()));
         }
         fields.extend(shape.precision.as_ref().map(|rule| ("precision".to_owned(), json!(rule))));
+        if self.least() > 0 {
+            fields.insert("least-requests".to_owned(), json!(self.least()));
+        }
         fields
     }
 
@@ -284,6 +297,7 @@ pub(super) fn build(values: &Values, problems: &mut Problems) -> Option<LoadShap
                 to: table.number("to")?,
                 resolution: table.number("resolution")?,
                 max_points: table.whole("max-points")?,
+                least: 0,
             }),
             None => None,
         },
@@ -301,6 +315,76 @@ fn read_trace(path: PathBuf, values: &Values, problems: &mut Problems) -> Option
             );
             None
         }
+    }
+}
+
+/// Tells searches how many requests their objectives need, and refuses those that have fewer.
+pub(super) fn judge_searches(
+    workloads: &mut IndexMap<Name, Workload>,
+    objectives: &[Objective],
+    values: &Values,
+    problems: &mut Problems,
+) {
+    let needs = |objective: &Objective| {
+        let percentile = objective.statistic.strip_prefix('p').and_then(|p| p.parse().ok());
+        percentile.map_or(0, smallest_sample)
+    };
+    let Some(objective) = objectives.iter().max_by_key(|objective| needs(objective)) else { return };
+    let least = needs(objective);
+    for (name, workload) in workloads {
+        let Some(search) = &mut workload.shape.search else { continue };
+        search.least = least;
+        if let Some(requests) = workload.requests.filter(|requests| *requests < least) {
+            problems.push(
+                Diagnostic::error(format!(
+                    "no load of the search could be judged: {} of {} needs {least} requests, and each load has {requests}",
+                    objective.statistic, objective.metric
+                ))
+                .at(values.span(&format!("workloads.{name}.requests")).cloned())
+                .help(format!("leave `requests` out, or ask for a tenth more than {least}: some may fail")),
+            );
+        }
+    }
+}
+
+/// Gives a trace the time that it takes, where the plan does not say how long; warns where arrivals will be left out.
+pub(super) fn settle_duration(workload: &mut Workload, values: &mut Values, problems: &mut Problems) {
+    let written = values.spans.contains_key("duration");
+    if let Some(trace) = &workload.shape.trace {
+        let last = (workload.requests.unwrap_or(u64::MAX).max(1) - 1).min(trace.moments_us.len() as u64 - 1);
+        let needed = Duration::from_micros(trace.moments_us[last as usize]);
+        if !written {
+            // The last arrival and the end must not meet.
+            workload.duration = Duration::from_secs(needed.as_secs() + 2);
+            values.json.insert("duration".to_owned(), json!(format!("{}s", workload.duration.as_secs())));
+        } else if needed > workload.duration {
+            let sent = trace.moments_us.iter().filter(|us| Duration::from_micros(**us) <= workload.duration).count();
+            problems.push(
+                Diagnostic::warning(format!(
+                    "`duration` ends the level after {}: {sent} of {} arrivals come by then, the last after {}",
+                    format_duration(workload.duration),
+                    last + 1,
+                    format_duration(needed)
+                ))
+                .at(values.span("duration").cloned())
+                .help("leave `duration` out to send them all"),
+            );
+        }
+    }
+    let too_slow = |rate: &&Rate| {
+        let sent = rate.per_second() * workload.duration.as_secs_f64();
+        workload.requests.is_some_and(|requests| sent < requests as f64)
+    };
+    if let (Some(requests), Some(rate)) = (workload.requests, workload.shape.request_rate.iter().find(too_slow)) {
+        problems.push(
+            Diagnostic::warning(format!(
+                "at {rate} a second {requests} requests take {}, and `duration` ends the level after {}",
+                format_duration(Duration::from_secs_f64(requests as f64 / rate.per_second())),
+                format_duration(workload.duration)
+            ))
+            .at(values.span("requests").cloned())
+            .help("raise `duration`, or ask for fewer requests"),
+        );
     }
 }
 
@@ -343,5 +427,47 @@ pub(super) fn check(workload: &Workload, values: &Values, problems: &mut Problem
                 .at(place("repeats"))
                 .help("leave `repeats` out; measure the load found with repeats in a second plan"),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(shape: LoadShape) -> Workload {
+        serde_json::from_value(json!({
+            "name": "default", "isl": 10, "isl_std": 0.0, "osl": 10, "osl_std": 0.0, "concurrency": [], "shape": shape,
+            "requests": null, "duration": {"secs": 180, "nanos": 0}, "warm_up_requests": 0, "repeats": 1, "seed": 0,
+            "request": {
+                "api": "chat", "temperature": null, "extra": {},
+                "timeout": {"secs": 600, "nanos": 0}, "idle_timeout": {"secs": 60, "nanos": 0},
+            },
+            "span": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn levels_per_gpu_are_rounded_to_whole_users_and_each_is_measured_once() {
+        let per_gpu = workload(LoadShape { concurrency_per_gpu: vec![1, 2, 3, 8], ..LoadShape::default() });
+        let users = |gpus| per_gpu.levels(gpus).into_iter().map(Level::value).collect::<Vec<_>>();
+        assert_eq!(users(Some(2.0)), [2.0, 4.0, 6.0, 16.0]);
+        assert_eq!(users(Some(1.5)), [2.0, 3.0, 5.0, 12.0]);
+        assert_eq!(users(Some(0.25)), [1.0, 2.0]);
+        assert_eq!(users(None), [] as [f64; 0]);
+    }
+
+    #[test]
+    fn a_trace_lasts_as_long_as_its_arrivals_unless_the_plan_says_how_long() {
+        let trace = Trace { moments_us: vec![0, 1_000_000, 600_000_000] };
+        let shape = LoadShape { trace: Some(trace), ..LoadShape::default() };
+        let lasts = |requests: Option<u64>| {
+            let (mut workload, mut values) = (workload(shape.clone()), Values::default());
+            workload.requests = requests;
+            settle_duration(&mut workload, &mut values, &mut Problems::default());
+            assert_eq!(values.json["duration"], json!(format!("{}s", workload.duration.as_secs())));
+            workload.duration.as_secs()
+        };
+        assert_eq!((lasts(None), lasts(Some(2))), (602, 3));
     }
 }

@@ -12,6 +12,8 @@ use crate::measure::Rate;
 
 /// More arrivals than this are no trace that one run can follow.
 const MOST: usize = 1_000_000;
+/// A longer time than this between the first arrival and the last is another unit, not a trace that anybody plays.
+const LONGEST_MS: f64 = 30.0 * 86_400.0 * 1e3;
 
 /// When requests arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub(super) enum TraceFault {
     Negative { line: usize },
     #[error("line {line} arrives before the line above it")]
     Order { line: usize },
+    #[error("line {line} arrives more than 30 days after the first: timestamps are milliseconds")]
+    Far { line: usize },
     #[error("it has no arrivals")]
     Empty,
     #[error("it has more than {MOST} arrivals")]
@@ -73,6 +77,9 @@ fn parse(text: impl BufRead) -> Result<Trace, TraceFault> {
         }
         if moments.last().is_some_and(|last| timestamp < *last) {
             return Err(TraceFault::Order { line });
+        }
+        if moments.first().is_some_and(|first| timestamp - first > LONGEST_MS) {
+            return Err(TraceFault::Far { line });
         }
         if moments.len() == MOST {
             return Err(TraceFault::Long);
@@ -106,6 +113,12 @@ mod tests {
             of("{\"timestamp\": 2}\n{\"timestamp\": 1}"),
             Err("line 2 arrives before the line above it".to_owned())
         );
+        let absurd = "{\"timestamp\": 0}\n{\"timestamp\": 1e300}";
+        assert_eq!(
+            of(absurd),
+            Err("line 2 arrives more than 30 days after the first: timestamps are milliseconds".to_owned())
+        );
+        assert_eq!(of("{\"timestamp\": 0}\n{\"timestamp\": 2592000000}"), Ok(vec![0, 2_592_000_000_000]));
         assert_eq!(of("{\"timestamp\": -1}"), Err("the timestamp of line 1 is negative".to_owned()));
         for bad in ["x", "{}", "{\"timestamp\": null}", "{\"timestamp\": \"1\"}", "[1]"] {
             assert!(of(bad).unwrap_err().starts_with("line 1 is no JSON object"), "{bad}");

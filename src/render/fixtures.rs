@@ -64,6 +64,7 @@ pub(crate) fn plan(dir: &Path) -> Plan {
         exports: Exports { raw: true, genai_perf: true, aiperf: true },
         load: crate::plan::LoadSource::default(),
         server_metrics: crate::plan::ServerMetrics::default(),
+        tokenizers: std::collections::BTreeMap::new(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.03 },
     }
 }

@@ -24,6 +24,6 @@ pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, R
 pub use format::{
     FILE_VERSION, FileKind, VERSIONS, read_point, read_records, read_server_metrics, write_point, write_server_metrics,
 };
-pub use imports::{IMPORTS, Import, Imported, is_foreign, read_foreign};
+pub use imports::{Foreign, IMPORTS, Import, Imported, is_foreign, read_foreign};
 pub use info::{DeploymentInfo, RunInfo, SearchAnswer, StepNote, StepState, read_info, write_run_results};
 pub use summary::{SUMMARY_FILE, summary_text, write_summary};

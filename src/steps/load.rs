@@ -236,7 +236,9 @@ impl Pace {
         // A level ends by count or by time, whichever comes first.
         let elapsed = now.saturating_sub(began);
         let by_count = elapsed.mul_f64(spec.requests.saturating_sub(done) as f64 / done as f64);
-        let left = by_count.min(spec.duration.saturating_sub(elapsed));
+        let by_time = spec.duration.saturating_sub(elapsed);
+        let by_least = elapsed.mul_f64(spec.least.saturating_sub(done) as f64 / done as f64);
+        let left = by_count.min(by_time.max(by_least));
         let figures = format!(
             "{} tok/s, TTFT {} ms{failures}, {} left",
             format_quantity(rate),

@@ -26,7 +26,13 @@ pub(super) const ROW: StepRow = StepRow {
 };
 
 static ROWS: LazyLock<Vec<PlotRow>> = LazyLock::new(|| {
-    PLOTS.iter().map(|row| PlotRow { id: row.id, about: row.about, needs_gpus: row.needs_gpus }).collect()
+    let known = |row: &crate::report::plots::PlotRow| PlotRow {
+        id: row.id,
+        about: row.about,
+        needs_gpus: row.needs_gpus,
+        needs_objectives: row.needs_objectives,
+    };
+    PLOTS.iter().map(known).collect()
 });
 
 /// The built-in plots, as a catalog wants them.

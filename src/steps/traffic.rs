@@ -120,6 +120,7 @@ pub(super) fn spec_of(workload: &Workload, level: Level) -> LevelSpec {
     LevelSpec {
         pacing,
         precision: shape.precision.clone(),
+        least: workload.least(),
         grace: workload.grace(level),
         ..level_spec(workload, concurrency, requests)
     }

@@ -87,6 +87,15 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -
     let Carried { done, receipt } = sending.carry_out(here, "tune", Work::Tune(order), &sending::place(cx)).await?;
     sending.acknowledge(cx, &receipt).await?;
     let Done::Tuned(tuning) = done else { return Err(sending::unexpected()) };
+    let allowed = cx.shared.plan.validity.isl_tolerance.max(LEAST_ALLOWED);
+    if let Some(error) = tuning.tokenizer_error.filter(|error| error.abs() > allowed) {
+        let failure = other_tokenizer(error);
+        if !here.target.simulated(here.deployment) {
+            return Err(failure);
+        }
+        // The embedded engine counts in its own way, and a rehearsal must be possible.
+        cx.note(failure.message).await?;
+    }
     if counts && tuning.calibration.is_none() {
         cx.note(
             "the server does not count prompt tokens in a way that can be foretold, and the plan names no tokenizer: \
@@ -95,6 +104,22 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -
         .await?;
     }
     Ok(tuning)
+}
+
+/// Difference of a tokenizer's counts that is always allowed: where words and template meet, tokens may join.
+const LEAST_ALLOWED: f64 = 0.02;
+
+/// The plan names the tokenizer of another model: no prompt would be as long as it says, and every point in vain.
+fn other_tokenizer(error: f64) -> StepFailure {
+    let message = format!(
+        "the server counts {:.1} % {} prompt tokens than the plan's tokenizer: it is another model's",
+        100.0 * error.abs(),
+        if error > 0.0 { "more" } else { "fewer" }
+    );
+    StepFailure::new(FailureKind::Lasting, message).help(
+        "name the tokenizer.json of the model that is served, or leave `tokenizer` out: lengths are then those that the \
+         server counts",
+    )
 }
 
 /// Sends the warm-up requests, many at a time.

@@ -45,6 +45,17 @@ fn check_says_what_is_wrong_and_by_its_code_whether_anything_is() {
 }
 
 #[test]
+fn a_tokenizer_that_is_none_is_found_before_anything_is_deployed() {
+    let world = World::new("");
+    world.write("tokenizer.json", b"{}");
+    world.write("bad.toml", SMALL.replace("[workload]", "model.tokenizer = \"tokenizer.json\"\n\n[workload]"));
+    let ran = world.ends(2, &["check", "bad.toml"]);
+    assert!(ran.stderr.contains("tokenizer.json is no tokenizer"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("bad.toml:5:"), "{}", ran.stderr);
+    assert_eq!(world.ends(2, &["apply", "bad.toml"]).stderr.matches("is no tokenizer").count(), 1);
+}
+
+#[test]
 fn files_that_are_no_plans_are_refused_with_one_error() {
     let world = World::new("");
     world.write("huge.toml", vec![b'#'; 10 << 20]);

@@ -326,6 +326,15 @@ async fn the_time_limit_stops_new_requests_and_lets_others_end() {
 }
 
 #[tokio::test]
+async fn time_does_not_end_a_level_before_it_has_the_answers_that_it_needs() {
+    let server = Server::start(|seen, _| Reply::Bytes(good(1, max_tokens(seen)))).await;
+    let level = LevelSpec { duration: Duration::from_nanos(1), least: 300, ..spec(2, 20_000) };
+    let run = run(&server, &level).await;
+    assert_eq!(run.ended_by, EndedBy::Time);
+    assert!(run.totals.ok >= 300, "{}", run.totals.ok);
+}
+
+#[tokio::test]
 async fn what_outlasts_the_grace_period_is_given_up() {
     let server = Server::start(|_, _| Reply::AndHang(vec![stream_head()])).await;
     let mut level = spec(3, 100);

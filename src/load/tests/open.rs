@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::levels::{class, classes, prompts};
 use super::server::*;
+use crate::base::{Clock, SystemClock, Timestamp};
 use crate::load::*;
 use crate::measure::{PrecisionRule, RequestRecord};
 
@@ -109,6 +110,36 @@ async fn an_open_loop_with_too_many_failures_ends() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_each_connection_meets_one_that_is_open_already() {
+    let server = Server::start(|seen, _| Reply::AndClose(good(41, max_tokens(seen)))).await;
+    let mut prompts = Arc::into_inner(prompts()).unwrap();
+    prompts.capabilities.keep_alive = false;
+    let endpoint = Endpoint::new(&server.spec()).unwrap();
+    let level = spec(1000.0, 600);
+    let run = run_level(&level, &endpoint, Arc::new(prompts), &CancellationToken::new(), Arc::default()).await.unwrap();
+    assert_eq!(classes(&run), BTreeMap::from([("ok", 600)]));
+    // Those opened before the clock starts are used up soon.
+    let waited = run.records.iter().filter(|record| record.connect.is_some()).count();
+    assert!(waited < 150, "{waited} of 600 waited for a connection");
+}
+
+#[tokio::test]
+async fn arrivals_of_an_open_loop_that_nobody_takes_are_failures_to_connect() {
+    let spare = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let nobody = Endpoint::new(&EndpointSpec { url: format!("http://{spare}"), ..EndpointSpec::default() }).unwrap();
+    let level = spec(500.0, 10);
+    let run = run_level(&level, &nobody, prompts(), &CancellationToken::new(), Arc::default()).await.unwrap();
+    assert_eq!(classes(&run), BTreeMap::from([("connect", 10)]));
+}
+
+#[tokio::test]
+async fn time_ends_an_open_loop_and_those_under_way_are_answered() {
+    let server = answering().await;
+    let run = run(&server, &LevelSpec { duration: Duration::from_millis(100), ..spec(200.0, 100_000) }).await;
+    assert_eq!((run.ended_by, classes(&run).keys().copied().collect::<Vec<_>>()), (EndedBy::Time, vec!["ok"]));
+}
+
+#[tokio::test]
 async fn a_trace_is_sent_as_it_was_recorded() {
     let server = answering().await;
     let arrivals = Arrivals::At(vec![0, 3_000_000, 3_000_000, 50_000_000]);
@@ -127,6 +158,24 @@ async fn two_generators_send_together_what_one_would_have_sent() {
         indices.extend(run.records.iter().map(|record| record.index));
     }
     assert_eq!(indices, (0..20).collect());
+}
+
+#[tokio::test]
+async fn generators_that_share_a_level_change_over_at_one_moment() {
+    let server = answering().await;
+    let start = Some(Timestamp(SystemClock::default().now().0 + 50_000_000));
+    let of_part = async |part| {
+        let level = LevelSpec { fill: true, start, share: Share { part, of: 2 }, ..spec(20.0, 3) };
+        let run = run(&server, &level).await;
+        run.records.iter().map(|record| run.origin.0 + record.scheduled).collect::<Vec<_>>()
+    };
+    let (one, other) = tokio::join!(of_part(0), of_part(1));
+    let mut all: Vec<u64> = one.into_iter().chain(other).collect();
+    all.sort_unstable();
+    // 20 a second, by two clocks that are read one after the other.
+    for gap in all.windows(2).map(|pair| pair[1] - pair[0]) {
+        assert!((40_000_000..60_000_000).contains(&gap), "{all:?}");
+    }
 }
 
 #[tokio::test]

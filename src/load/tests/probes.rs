@@ -206,3 +206,27 @@ async fn headers_and_key_are_sent_with_every_question() {
     assert_eq!((seen.headers["x-team"].as_str(), seen.headers["authorization"].as_str()), ("a", "Bearer k"));
     assert_eq!(seen.line, "GET /v1/models");
 }
+
+#[tokio::test]
+async fn a_tokenizer_of_another_model_is_known_by_a_long_text() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer/tiny-bpe.json");
+    let tokenizer = std::sync::Arc::new(LocalTokenizer::open(&path).unwrap());
+    for (factor, expected) in [(1.0, 0.0), (1.3, 0.3), (0.5, -0.5)] {
+        let counting = std::sync::Arc::clone(&tokenizer);
+        let server = Server::start(move |seen, _| {
+            let body: Value = serde_json::from_str(&seen.body).unwrap();
+            let text = body["messages"][0]["content"].as_str().unwrap();
+            Reply::Bytes(good((counting.count(text) as f64 * factor) as usize + 11, 1))
+        })
+        .await;
+        let (shape, endpoint) = (shape(), endpoint(&server));
+        let about = ("nonce", 11.0);
+        let error =
+            tokenizer_error(&endpoint, &shape, &Capabilities::default(), &tokenizer, about, LIMIT).await.unwrap();
+        assert!((error.unwrap() - expected).abs() < 0.005, "{error:?} is not {expected}");
+    }
+    let short = answering("400 Bad Request", "application/json", r#"{"error":{"message":"too long"}}"#).await;
+    let told =
+        tokenizer_error(&endpoint(&short), &shape(), &Capabilities::default(), &tokenizer, ("n", 0.0), LIMIT).await;
+    assert_eq!(told.unwrap(), None);
+}

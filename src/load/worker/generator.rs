@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::closed::WarmUp;
 use super::super::error::LoadError;
-use super::super::level::LiveProgress;
+use super::super::level::{LevelSpec, LiveProgress};
 use super::client::Worker;
 use super::merge::{self, merge};
 use super::offset::ClockOffset;
@@ -225,9 +225,13 @@ async fn pieces(workers: &[Worker], order: &Order) -> Result<Vec<Piece>, LoadErr
 
 fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
     let mut part = level.clone();
-    let concurrency = share.of_total(u64::from(level.spec.concurrency));
-    part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    // A part of no limit is none either.
+    if level.spec.concurrency != LevelSpec::UNLIMITED {
+        let concurrency = share.of_total(u64::from(level.spec.concurrency));
+        part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
+    }
     part.spec.requests = share.of_total(level.spec.requests);
+    part.spec.least = share.of_total(level.spec.least);
     part.spec.share = share;
     // One looks at the server for all.
     part.series = level.series.filter(|_| share.part == 0);
@@ -433,4 +437,37 @@ async fn together(dones: Vec<(Done, ClockOffset, Option<PathBuf>)>, spill: Optio
     });
     let (run, scrapes) = merged.await.map_err(|_| LoadError::Panicked)??;
     Ok(Done::Measured(Box::new(Measured { run, before, after: None, offsets, scrapes, silent })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Api, Asker, Capabilities, Lengths, PromptsOrder, RequestShape, RulerOrder};
+
+    #[test]
+    fn a_part_of_a_level_has_its_share_of_everything_that_has_a_limit() {
+        let part = |concurrency: u32| {
+            let spec = LevelSpec::new(concurrency, 10, std::time::Duration::from_secs(1));
+            let prompts = PromptsOrder {
+                asker: Asker { seed: 0, nonce: String::new(), level: String::new(), repeat: 1, attempt: 1 },
+                lengths: Lengths { isl: 1, isl_std: 0.0, osl: 1, osl_std: 0.0 },
+                content: crate::measure::Content::default(),
+                ruler: RulerOrder::Words,
+                shape: RequestShape {
+                    api: Api::Chat,
+                    model: String::new(),
+                    temperature: None,
+                    extra: serde_json::Map::new(),
+                },
+                capabilities: Capabilities::default(),
+            };
+            let spec = LevelSpec { least: 6, ..spec };
+            let level = LevelOrder { spec, prompts, keep_raw: false, before: None, series: None };
+            part_of(&level, Share { part: 0, of: 3 }).spec
+        };
+        let few = part(8);
+        assert_eq!((few.concurrency, few.requests, few.least), (3, 4, 2));
+        // Else waiting for one of this machine's files would look like waiting that the plan asked for.
+        assert_eq!(part(LevelSpec::UNLIMITED).concurrency, LevelSpec::UNLIMITED);
+    }
 }

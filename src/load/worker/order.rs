@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::calibrate::{calibrate, template_overhead};
+use super::super::calibrate::{calibrate, template_overhead, tokenizer_error};
 use super::super::closed::WarmUp;
 use super::super::endpoint::{Endpoint, EndpointSpec};
 use super::super::error::LoadError;
@@ -300,6 +300,9 @@ pub struct Tuning {
     pub calibration: Option<Calibration>,
     /// Tokens that the chat template adds, probed beside a local tokenizer.
     pub overhead: Option<f64>,
+    /// By which share the server counts more or fewer tokens than the local tokenizer, if it counts.
+    #[serde(default)]
+    pub tokenizer_error: Option<f64>,
 }
 
 impl TuneOrder {
@@ -310,12 +313,18 @@ impl TuneOrder {
     pub(super) async fn ask(&self, endpoint: &Endpoint) -> Result<Tuning, LoadError> {
         let (shape, limit) = (&self.shape, self.limit);
         let capabilities = canary(endpoint, shape, limit).await?.capabilities;
-        let mut tuning = Tuning { capabilities, calibration: None, overhead: None };
+        let mut tuning = Tuning { capabilities, calibration: None, overhead: None, tokenizer_error: None };
         match &self.tokenizer {
             Some(file) => {
+                let tokenizer = file.open()?;
                 let text = format!("A {}", self.nonce);
-                let tokens = u32::try_from(file.open()?.count(&text)).unwrap_or(u32::MAX);
+                let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
                 tuning.overhead = template_overhead(endpoint, shape, &capabilities, &text, tokens, limit).await?;
+                if let Some(overhead) = tuning.overhead {
+                    let about = (self.nonce.as_str(), overhead);
+                    tuning.tokenizer_error =
+                        tokenizer_error(endpoint, shape, &capabilities, &tokenizer, about, limit).await?;
+                }
             }
             None => tuning.calibration = calibrate(endpoint, shape, &capabilities, &self.nonce, limit).await?,
         }

@@ -25,6 +25,8 @@ pub(super) struct Block {
 pub(super) enum Source {
     /// The distribution of our metric with this id.
     PerRequest(&'static str),
+    /// That of the first id, which an open loop has: its latencies count from the send there. Else that of the second.
+    Sent(&'static str, &'static str),
     /// The value of our metric with this id.
     PerPoint(&'static str),
     /// Requests per second that keep every per-request bound; only with bounds.
@@ -33,13 +35,16 @@ pub(super) enum Source {
     Count,
 }
 
+const LATENCY: Source = Source::Sent("request-latency-from-send", "request-latency");
+const TTFT: Source = Source::Sent("time-to-first-token-from-send", "time-to-first-token");
+
 /// All blocks, in the order in which GenAI-Perf writes them.
 pub(super) const BLOCKS: &[Block] = &[
     Block { key: "request_throughput", unit: "requests/sec", source: Source::PerPoint("request-throughput") },
-    Block { key: "request_latency", unit: "ms", source: Source::PerRequest("request-latency") },
+    Block { key: "request_latency", unit: "ms", source: LATENCY },
     Block { key: "request_goodput", unit: "requests/sec", source: Source::Goodput },
     Block { key: "request_count", unit: "count", source: Source::Count },
-    Block { key: "time_to_first_token", unit: "ms", source: Source::PerRequest("time-to-first-token") },
+    Block { key: "time_to_first_token", unit: "ms", source: TTFT },
     Block { key: "time_to_second_token", unit: "ms", source: Source::PerRequest("time-to-second-token") },
     Block { key: "inter_token_latency", unit: "ms", source: Source::PerRequest("inter-token-latency") },
     Block { key: "output_token_throughput", unit: "tokens/sec", source: Source::PerPoint("output-throughput") },
@@ -65,6 +70,9 @@ pub(super) fn numbers<'a>(input: &ExportInput<'a>, block: &Block) -> Option<Numb
     let summary = input.summary;
     match block.source {
         Source::PerRequest(id) => summary.distributions.get(id).map(Numbers::Many),
+        Source::Sent(sent, id) => {
+            summary.distributions.get(sent).or_else(|| summary.distributions.get(id)).map(Numbers::Many)
+        }
         Source::PerPoint(id) => summary.values.get(id).copied().map(Numbers::One),
         Source::Count => Some(Numbers::One(summary.counts.ok as f64)),
         Source::Goodput => {

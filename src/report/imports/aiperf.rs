@@ -44,25 +44,49 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
         seed: all.pointer("/run_info/random_seed").and_then(Value::as_u64).unwrap_or(0),
         origin: Timestamp(origin),
     };
-    let version = all["aiperf_version"].as_str().unwrap_or("of an unknown version").to_owned();
+    let version = all["aiperf_version"].as_str().unwrap_or("of an unknown version");
+    // We write such files too, and say so in them.
+    let by = match all["written_by"].as_str() {
+        Some(other) => format!("{other} in AIPerf's format"),
+        None => format!("AIPerf {version}"),
+    };
     Ok(Some(match requests {
         Some(requests) => {
-            let tool = format!("AIPerf {version}, its requests");
+            let tool = format!("{by}, its requests");
             let meta = asked.meta(&tool);
             let numbered = requests.into_iter().enumerate();
-            let records: Vec<_> = numbered.map(|(number, request)| request.record(number, origin, &meta)).collect();
+            let mut records: Vec<_> = numbered.map(|(number, request)| request.record(number, origin, &meta)).collect();
+            give_slots(&mut records);
             let health = GeneratorHealth::default();
             let data =
                 PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
             Imported { tool, summary: PointSummary::of(&data), records: data.records }
         }
         None => {
-            let tool = format!("AIPerf {version}, its own statistics");
+            let tool = format!("{by}, its own statistics");
             let mut summary = of_numbers(asked.meta(&tool));
             take_over(&all, &mut summary);
             Imported { tool, summary, records: Vec::new() }
         }
     }))
+}
+
+/// A file may say anything. No moment is later than this, nor any span longer (18 years, in nanoseconds), so that their sums
+/// are numbers still.
+const LATEST: u64 = 1 << 59;
+
+/// Which of the users sent each request: AIPerf does not say it, but whoever sends the next one is free. Requests are in
+/// the order of their sending.
+fn give_slots(records: &mut [RequestRecord]) {
+    let mut free_from: Vec<u64> = Vec::new();
+    for record in records {
+        let free = free_from.iter().position(|free| *free <= record.sent).unwrap_or_else(|| {
+            free_from.push(0);
+            free_from.len() - 1
+        });
+        free_from[free] = record.end;
+        record.slot = u32::try_from(free).unwrap_or(u32::MAX);
+    }
 }
 
 /// One line of the file, as far as it is used.
@@ -96,15 +120,16 @@ impl Request {
         let (metadata, metrics) = (&self.line["metadata"], &self.line["metrics"]);
         let value = |key: &str| metrics.get(key).and_then(|metric| metric["value"].as_f64());
         let tokens = |key: &str| value(key).map(|tokens| tokens as u32);
-        let at = |key: &str| metadata[key].as_u64().map(|ns| ns.saturating_sub(origin));
-        let sent = self.start.saturating_sub(origin);
-        let after = |ms: f64| (ms * 1e6).round() as u64;
+        let at = |key: &str| metadata[key].as_u64().map(|ns| ns.saturating_sub(origin).min(LATEST));
+        let sent = self.start.saturating_sub(origin).min(LATEST);
+        let after = |ms: f64| ((ms * 1e6).round() as u64).min(LATEST);
         let first = value("time_to_first_token").map(after);
         let mut chunks: Vec<u64> = first.into_iter().collect();
         let gaps = metrics.get("inter_chunk_latency").and_then(|metric| metric["value"].as_array());
         for gap in gaps.into_iter().flatten().filter_map(Value::as_f64) {
-            chunks.extend(chunks.last().copied().map(|last| last + after(gap)));
+            chunks.extend(chunks.last().copied().map(|last| (last + after(gap)).min(LATEST)));
         }
+        let later = |ns: u64| sent + ns;
         let last = value("request_latency").map(after).or(chunks.last().copied());
         let usage = tokens("usage_completion_tokens");
         let counted = usage.or(tokens("output_sequence_length"));
@@ -117,11 +142,11 @@ impl Request {
             sent,
             connect: value("http_req_connecting").map(after).filter(|connect| *connect > 0),
             headers: at("request_ack_ns"),
-            first_byte: value("http_req_waiting").map(|ms| sent + after(ms)),
-            first_text: first.map(|first| sent + first),
-            second_text: chunks.get(1).map(|second| sent + second),
-            first_output: value("time_to_first_output_token").map(|ms| sent + after(ms)),
-            last_text: last.map(|last| sent + last),
+            first_byte: value("http_req_waiting").map(|ms| later(after(ms))),
+            first_text: first.map(later),
+            second_text: chunks.get(1).copied().map(later),
+            first_output: value("time_to_first_output_token").map(|ms| later(after(ms))),
+            last_text: last.map(later),
             end: at("request_end_ns").unwrap_or(sent),
             reads: 0,
             events: chunks.len() as u32,

@@ -14,29 +14,49 @@ const DEEPEST: usize = 4;
 /// A file larger than this is no statistics file.
 const LARGEST: u64 = 64 << 20;
 
-/// Whether there is something to read at that path: a file, or a folder that holds one somewhere.
-pub fn is_foreign(path: &Path) -> bool {
-    if path.is_file() {
-        return candidates(path).is_some();
-    }
-    let mut found = Vec::new();
-    gather(path, 0, &mut found).is_ok() && !found.is_empty()
+/// What was found at a path.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    /// Every result, by level, with the number of the repeat for equal levels (from 1) set.
+    pub results: Vec<Imported>,
+    /// Files that looked like results and were left out, with the reason.
+    pub skipped: Vec<String>,
 }
 
-/// Every result at or below a path, by level, with the number of the repeat for equal levels (from 1) set.
+/// Whether there is something to read at or below that path. What has the name of a result is one, also when it is damaged:
+/// that is told by whoever reads it.
+pub fn is_foreign(path: &Path) -> bool {
+    if path.is_file() { format_of(path).is_some() } else { has_candidate(path, 0) }
+}
+
+fn has_candidate(dir: &Path, depth: usize) -> bool {
+    let names = list_dir(dir).unwrap_or_default();
+    names.iter().any(|name| {
+        let path = dir.join(name);
+        if path.is_file() {
+            let is_one = |format: usize| IMPORTS[format].sure || matches!((IMPORTS[format].read)(&path), Ok(Some(_)));
+            return !is_too_large(&path) && format_of(&path).is_some_and(is_one);
+        }
+        depth < DEEPEST && !name.starts_with('.') && is_own_folder(&path) && has_candidate(&path, depth + 1)
+    })
+}
+
+/// Every result at or below a path.
 ///
 /// # Errors
-/// When a file cannot be read or is damaged.
-pub fn read_foreign(path: &Path) -> Result<Vec<Imported>, ReportError> {
-    let mut found = Vec::new();
+/// When a file that can be nothing else cannot be read or is damaged.
+pub fn read_foreign(path: &Path) -> Result<Foreign, ReportError> {
+    let mut found = Foreign::default();
     if path.is_file() {
-        found.extend(read_one(path)?);
+        if let Some(format) = format_of(path) {
+            found.results.extend((IMPORTS[format].read)(path)?);
+        }
     } else {
         gather(path, 0, &mut found)?;
     }
-    found.sort_by_key(|imported| (imported.summary.meta.level, imported.summary.meta.origin));
+    found.results.sort_by_key(|imported| (imported.summary.meta.level, imported.summary.meta.origin));
     let mut before: Option<(Level, u32)> = None;
-    for imported in &mut found {
+    for imported in &mut found.results {
         let meta = &mut imported.summary.meta;
         meta.repeat = before.filter(|(level, _)| *level == meta.level).map_or(1, |(_, repeat)| repeat + 1);
         before = Some((meta.level, meta.repeat));
@@ -44,12 +64,12 @@ pub fn read_foreign(path: &Path) -> Result<Vec<Imported>, ReportError> {
     Ok(found)
 }
 
-fn gather(dir: &Path, depth: usize, into: &mut Vec<Imported>) -> Result<(), ReportError> {
+fn gather(dir: &Path, depth: usize, into: &mut Foreign) -> Result<(), ReportError> {
     let mut names = list_dir(dir)?;
     names.sort();
     // One folder is one result, even where two tools' files stand in it.
     let files = names.iter().map(|name| dir.join(name)).filter(|path| path.is_file());
-    let mut by_format: Vec<_> = files.filter_map(|path| Some((candidates(&path)?, path))).collect();
+    let mut by_format: Vec<_> = files.filter_map(|path| Some((format_of(&path)?, path))).collect();
     by_format.sort();
     let mut taken = None;
     for (format, path) in by_format {
@@ -57,9 +77,20 @@ fn gather(dir: &Path, depth: usize, into: &mut Vec<Imported>) -> Result<(), Repo
         if taken.is_some_and(|taken| taken != format) {
             continue;
         }
-        if let Some(imported) = read_one(&path)? {
-            taken = Some(format);
-            into.push(imported);
+        if is_too_large(&path) {
+            into.skipped.push(format!("{} is larger than {} MB", path.display(), LARGEST >> 20));
+            continue;
+        }
+        match (IMPORTS[format].read)(&path) {
+            Ok(Some(imported)) => {
+                taken = Some(format);
+                into.results.push(imported);
+            }
+            Ok(None) => {}
+            Err(ReportError::Damaged { path, source, .. }) if !IMPORTS[format].sure => {
+                into.skipped.push(format!("{} is no JSON: {source}", path.display()));
+            }
+            Err(error) => return Err(error),
         }
     }
     if taken.is_some() || depth == DEEPEST {
@@ -67,22 +98,26 @@ fn gather(dir: &Path, depth: usize, into: &mut Vec<Imported>) -> Result<(), Repo
     }
     for name in names.iter().filter(|name| !name.starts_with('.')) {
         let inner = dir.join(name);
-        if std::fs::symlink_metadata(&inner).is_ok_and(|found| found.is_dir()) {
+        if is_own_folder(&inner) {
             gather(&inner, depth + 1, into)?;
         }
     }
     Ok(())
 }
 
-/// The place in the table of the first format that may start from this file.
-fn candidates(path: &Path) -> Option<usize> {
-    let name = path.file_name()?.to_str()?;
-    let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= LARGEST);
-    IMPORTS.iter().position(|import| small && (import.starts_from)(name))
+/// A folder, and no link to one: links may lead in circles.
+fn is_own_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
-fn read_one(path: &Path) -> Result<Option<Imported>, ReportError> {
-    candidates(path).map_or(Ok(None), |place| (IMPORTS[place].read)(path))
+fn is_too_large(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.len() > LARGEST)
+}
+
+/// The place in the table of the first format that may start from this file.
+fn format_of(path: &Path) -> Option<usize> {
+    let name = path.file_name()?.to_str()?;
+    IMPORTS.iter().position(|import| (import.starts_from)(name))
 }
 
 /// Reads a whole JSON file.
@@ -123,7 +158,7 @@ mod tests {
 
     #[test]
     fn requests_of_aiperf_give_the_numbers_that_it_computed() {
-        let found = read_foreign(&fixture("aiperf-0.13.0")).unwrap();
+        let found = read_foreign(&fixture("aiperf-0.13.0")).unwrap().results;
         let [only] = &found[..] else { panic!("{} points", found.len()) };
         assert_eq!(only.tool, "AIPerf 0.13.0, its requests");
         assert_eq!((only.records.len(), only.summary.meta.level), (40, Level::Concurrency(4)));
@@ -139,7 +174,7 @@ mod tests {
 
     #[test]
     fn statistics_of_genai_perf_and_vllm_are_taken_over_as_they_are() {
-        let genai = read_foreign(&fixture("genai-perf-0.0.16")).unwrap();
+        let genai = read_foreign(&fixture("genai-perf-0.0.16")).unwrap().results;
         let real = read_json(&fixture("genai-perf-0.0.16/profile_export_genai_perf.json")).unwrap();
         close(
             &numbers(&genai[0], "time-to-first-token"),
@@ -147,7 +182,7 @@ mod tests {
         );
         assert_eq!(genai[0].summary.meta.level, Level::Concurrency(4));
 
-        let vllm = read_foreign(&fixture("vllm-bench")).unwrap();
+        let vllm = read_foreign(&fixture("vllm-bench")).unwrap().results;
         let real = read_json(&fixture("vllm-bench/r.json")).unwrap();
         let named = |suffix: &str| ["mean", "median"].map(|name| real[format!("{name}_{suffix}")].as_f64().unwrap());
         close(&numbers(&vllm[0], "time-to-first-token"), &named("ttft_ms"));
@@ -172,7 +207,7 @@ mod tests {
         copy("old/a.json", 2);
         copy("old/again.json", 16);
         crate::base::write_atomic(&dir.path().join("old/notes.json"), b"{\"a\": 1}").unwrap();
-        let found = read_foreign(dir.path()).unwrap();
+        let found = read_foreign(dir.path()).unwrap().results;
         let places: Vec<_> = found.iter().map(|one| (one.summary.meta.level, one.summary.meta.repeat)).collect();
         let (two, sixteen) = (Level::Concurrency(2), Level::Concurrency(16));
         assert_eq!(places, [(two, 1), (sixteen, 1), (sixteen, 2)]);
@@ -181,10 +216,59 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named() {
+    fn a_damaged_file_is_named_and_not_taken_for_something_else() {
         let dir = tempfile::tempdir().unwrap();
         crate::base::write_atomic(&dir.path().join("profile_export_aiperf.json"), b"{").unwrap();
+        assert!(is_foreign(dir.path()));
         let error = read_foreign(dir.path()).unwrap_err();
         assert!(error.to_string().ends_with("profile_export_aiperf.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_file_among_results_that_is_no_json_is_left_out_with_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(fixture("vllm-bench/r.json"), dir.path().join("r.json")).unwrap();
+        crate::base::write_atomic(&dir.path().join("notes.json"), b"to do").unwrap();
+        let found = read_foreign(dir.path()).unwrap();
+        assert_eq!((found.results.len(), found.skipped.len()), (1, 1));
+        assert!(found.skipped[0].contains("notes.json is no JSON: expected"), "{}", found.skipped[0]);
+        // Asked for by name, it is an error.
+        assert!(read_foreign(&dir.path().join("notes.json")).is_err());
+    }
+
+    #[test]
+    fn files_with_a_prefix_of_ones_own_are_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("night_genai_perf.json");
+        std::fs::copy(fixture("genai-perf-0.0.16/profile_export_genai_perf.json"), &named).unwrap();
+        assert_eq!(read_foreign(dir.path()).unwrap().results[0].tool, "GenAI-Perf, its own statistics");
+    }
+
+    #[test]
+    fn absurd_times_of_a_file_are_no_panic_and_users_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["profile_export_aiperf.json", "profile_export.jsonl"] {
+            std::fs::copy(fixture("aiperf-0.13.0").join(name), dir.path().join(name)).unwrap();
+        }
+        let users: std::collections::BTreeSet<u32> =
+            read_foreign(dir.path()).unwrap().results[0].records.iter().map(|record| record.slot).collect();
+        assert_eq!(users.len(), 4, "its concurrency");
+        let lines = dir.path().join("profile_export.jsonl");
+        let text = read_text(&lines).unwrap();
+        let absurd =
+            text.replace("\"time_to_first_token\":{\"value\":1", "\"time_to_first_token\":{\"value\":1e300, \"x\":1");
+        assert_ne!(absurd, text);
+        crate::base::write_atomic(&lines, absurd.as_bytes()).unwrap();
+        assert_eq!(read_foreign(dir.path()).unwrap().results.len(), 1);
+    }
+
+    #[test]
+    fn a_point_of_our_own_is_not_called_aiperfs() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = read_text(&fixture("aiperf-0.13.0/profile_export_aiperf.json")).unwrap();
+        let ours = text.replacen('{', "{\"written_by\": \"dynbench 9\",", 1);
+        crate::base::write_atomic(&dir.path().join("profile_export_aiperf.json"), ours.as_bytes()).unwrap();
+        let found = read_foreign(dir.path()).unwrap().results;
+        assert_eq!(found[0].tool, "dynbench 9 in AIPerf's format, its own statistics");
     }
 }

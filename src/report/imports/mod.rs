@@ -10,5 +10,5 @@ mod genai_perf;
 mod table;
 mod vllm_bench;
 
-pub use folder::{is_foreign, read_foreign};
+pub use folder::{Foreign, is_foreign, read_foreign};
 pub use table::{IMPORTS, Import, Imported};

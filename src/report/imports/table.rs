@@ -15,6 +15,8 @@ pub struct Import {
     pub about: &'static str,
     /// Whether a file of this name is the one that the reader starts from.
     pub starts_from: fn(&str) -> bool,
+    /// Whether such a name says by itself whose file it is: a damaged one is then an error, and else something of others.
+    pub sure: bool,
     /// Reads the result that begins with this file; `None`: the file is something else after all.
     pub read: fn(&Path) -> Result<Option<Imported>, ReportError>,
 }
@@ -25,18 +27,21 @@ pub const IMPORTS: &[Import] = &[
         tool: "AIPerf",
         about: "profile_export_aiperf.json and, for every request, profile_export.jsonl beside it",
         starts_from: |name| name == "profile_export_aiperf.json",
+        sure: true,
         read: aiperf::read,
     },
     Import {
         tool: "GenAI-Perf",
-        about: "profile_export_genai_perf.json (statistics)",
-        starts_from: |name| name == "profile_export_genai_perf.json",
+        about: "profile_export_genai_perf.json, or what was asked for before `_genai_perf.json` (statistics)",
+        starts_from: |name| name.ends_with("_genai_perf.json"),
+        sure: true,
         read: genai_perf::read,
     },
     Import {
         tool: "vLLM bench",
         about: "the JSON file of `vllm bench serve --save-result` (statistics)",
         starts_from: |name| Path::new(name).extension().is_some_and(|extension| extension == "json"),
+        sure: false,
         read: vllm_bench::read,
     },
 ];

@@ -3,7 +3,7 @@
 //! A row for each deployment: at the left requests, at the right the share of the KV cache. A queue that grows beside a full
 //! batch or a full cache is the server's limit; requests under way that neither waits nor runs are between us and it.
 
-use super::axis::{self, Axis};
+use super::axis::Axis;
 use super::ecdf::common_levels;
 use super::font;
 use super::frame::{self, Entry, Page, Panel};
@@ -52,7 +52,7 @@ pub(super) fn draw(input: &PlotInput<'_>) -> Result<Scene, Missing> {
     }
 
     let of = if workloads.len() > 1 { format!(", workload {workload}") } else { String::new() };
-    let title = format!("The server's own view at concurrency {}{of}", axis::format_exact(level.value()));
+    let title = format!("The server's own view at {}{of}", level.words());
     let used = |name: &String| rows.iter().any(|row| row.requests.iter().chain(&row.kv).any(|line| line.name == *name));
     let legend: Vec<Entry> = names
         .iter()

@@ -6,7 +6,7 @@ use world::{GUIDE, Shape, World};
 
 use super::scene::{Area, At, Rgb, Scene, Text};
 use super::*;
-use crate::measure::METRICS;
+use crate::measure::{Level, METRICS, Rate};
 
 const EIGHT: &[&str] = &[
     "agg",
@@ -142,6 +142,21 @@ fn every_picture_says_what_it_shows_of_whom_and_what_it_means() {
         assert!(of_server || METRICS.iter().any(|metric| all.contains(metric.definition)), "{}: {all}", row.id);
         assert!(scene.title.starts_with("SIMULATED: "), "{}", scene.title);
     }
+}
+
+#[test]
+fn pictures_of_an_open_loop_speak_of_rates() {
+    let mut world = World::of(&Shape { levels: &[2, 8, 32], ..GUIDE });
+    for point in &mut world.points {
+        point.meta.level = Level::Rate(Rate::new(point.meta.level.value() / 2.0).unwrap());
+    }
+    for row in PLOTS {
+        let scene = world.with_input(|input| built_in(input, row.id)).unwrap();
+        let wrong = scene.texts().find(|text| text.words.to_lowercase().contains("concurrency"));
+        assert_eq!(wrong.map(|text| text.words.as_str()), None, "{}", row.id);
+    }
+    let server = world.with_input(|input| built_in(input, "server-timeline")).unwrap();
+    assert_eq!(server.title, "The server's own view at 16 requests/s");
 }
 
 #[test]

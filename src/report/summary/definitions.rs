@@ -13,7 +13,7 @@ pub(super) fn section(results: &RunResults) -> String {
     }
     let info = &results.info;
     let mut ids: BTreeSet<_> = levels::printed_metrics()
-        .chain(more::printed_metrics())
+        .chain(more::printed_metrics(results))
         .chain(["input-sequence-length", "output-sequence-length"])
         .collect();
     let named = info.objectives.iter().map(|bound| &bound.metric).chain([&info.compare.primary]);

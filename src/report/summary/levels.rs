@@ -176,11 +176,13 @@ fn remarks(sweep: &[&PointSummary]) -> String {
         let early = point.ended_by.as_deref().filter(|ended_by| *ended_by != ALL_REQUESTS);
         let given_up = Some(point.counts.cancelled).filter(|count| *count > 0);
         let unsent = Some(point.counts.unsent).filter(|count| *count > 0);
+        let connected = Some(point.waited_for_connection).filter(|count| *count > 0);
         let words: Vec<_> = early
             .map(|ended_by| format!("ended by {ended_by}"))
             .into_iter()
             .chain(given_up.map(|count| format!("{count} requests given up by us")))
             .chain(unsent.map(|count| format!("{count} arrivals never sent")))
+            .chain(connected.map(|count| format!("{count} requests waited for a connection, in their latency too")))
             .collect();
         if !words.is_empty() {
             out.push_str(&wrapped("  ", &format!("{}: {}", place(point, sweep), words.join(", "))));
@@ -245,11 +247,15 @@ fn work(sweep: &[&PointSummary]) -> String {
 fn counters(sweep: &[&PointSummary]) -> String {
     let checks: Vec<_> = sweep.iter().flat_map(|point| &point.server_counters).collect();
     let without = sweep.iter().filter(|point| point.server_counters.is_empty()).count();
-    let differing = checks.iter().filter(|check| check.server != check.ours).count();
+    let differing = checks.iter().filter(|check| !check.agrees()).count();
+    let failed: u64 = sweep.iter().filter_map(|point| point.server_counters.first()).map(|check| check.failed).sum();
     let what: std::collections::BTreeSet<_> = checks.iter().map(|check| check.what.as_str()).collect();
     let what = what.into_iter().collect::<Vec<_>>().join(", ");
     match (checks.len(), differing, without) {
         (0, _, _) => "no counters of the server to check against".to_owned(),
+        (_, 0, 0) if failed > 0 => {
+            format!("the server's own counters agree ({what}; not exactly: {failed} requests failed or were given up)")
+        }
         (_, 0, 0) => format!("the server's own counters agree ({what})"),
         (_, 0, without) => {
             format!("the server's own counters agree ({what}) where it has them, {without} levels without")

@@ -18,22 +18,41 @@ const COLUMNS: [(&str, &str, &str); 8] = [
     ("good %", "goodput-share", "value"),
 ];
 
+/// The same for the other clock of an open loop, in a table of its own.
+const FROM_SEND: [(&str, &str, &str); 6] = [
+    ("TTFT from send p50", "time-to-first-token-from-send", "p50"),
+    ("p99", "time-to-first-token-from-send", "p99"),
+    ("latency from send p50", "request-latency-from-send", "p50"),
+    ("p99", "request-latency-from-send", "p99"),
+    ("send delay p50", "send-delay", "p50"),
+    ("p99 ms", "send-delay", "p99"),
+];
+
 /// Ids of the metrics that are printed here.
-pub(super) fn printed_metrics() -> impl Iterator<Item = &'static str> {
-    COLUMNS.iter().map(|(_, metric, _)| *metric)
+pub(super) fn printed_metrics(results: &RunResults) -> impl Iterator<Item = &'static str> {
+    let told = |metric: &str| results.points.iter().any(|point| point.summary.distributions.contains_key(metric));
+    let other_clock = FROM_SEND.iter().map(|(_, metric, _)| *metric).filter(move |metric| told(metric));
+    COLUMNS.iter().map(|(_, metric, _)| *metric).chain(other_clock)
 }
 
 pub(super) fn section(results: &RunResults) -> String {
-    let tables: String = sweeps(results).map(|(title, sweep)| table(&title, &sweep)).collect();
+    let of = |(title, sweep): (String, Vec<&PointSummary>)| {
+        format!("\n{title}\n{}{}", table(&sweep, &COLUMNS), table(&sweep, &FROM_SEND))
+    };
+    let tables: String = sweeps(results).map(of).collect();
     if tables.is_empty() { tables } else { format!("MORE NUMBERS\n{tables}") }
 }
 
-fn table(title: &str, sweep: &[&PointSummary]) -> String {
+/// The columns that some point has; nothing where none has any.
+fn table(sweep: &[&PointSummary], all: &[(&str, &str, &str)]) -> String {
     // Goodput without objectives would be a column of nothing.
     let told = |(_, metric, statistic): &(&str, &str, &str)| {
         sweep.iter().any(|point| point.number(metric, statistic).is_some())
     };
-    let shown: Vec<_> = COLUMNS.into_iter().filter(told).collect();
+    let shown: Vec<_> = all.iter().filter(|column| told(column)).collect();
+    if shown.is_empty() {
+        return String::new();
+    }
     let mut rows = vec![vec![String::new(), "level".to_owned()]];
     rows[0].extend(shown.iter().map(|(title, _, _)| (*title).to_owned()));
     for point in sweep {
@@ -45,5 +64,5 @@ fn table(title: &str, sweep: &[&PointSummary]) -> String {
         rows.push(row);
     }
     let align: Vec<_> = (0..rows[0].len()).map(|at| if at < 2 { Align::Left } else { Align::Right }).collect();
-    format!("\n{title}\n{}", columns(&rows, &align, 2, 2))
+    columns(&rows, &align, 2, 2)
 }

@@ -152,6 +152,7 @@ pub(in crate::run) fn frozen(deployments: &[&str], levels: &[u32], blocks: u32) 
         exports: Exports { raw: true, genai_perf: true, aiperf: true },
         load: crate::plan::LoadSource::default(),
         server_metrics: crate::plan::ServerMetrics::default(),
+        tokenizers: std::collections::BTreeMap::new(),
         compare: Comparison { primary: "ttft".to_owned(), baseline: None, margin: 0.05 },
     };
     let sources = vec![SourceFile { name: "plan.toml".to_owned(), bytes: b"schema = 1\n".to_vec() }];

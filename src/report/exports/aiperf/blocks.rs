@@ -19,6 +19,8 @@ pub(super) struct Block {
 pub(super) enum Source {
     /// Our metric of this id.
     Metric(&'static str),
+    /// Our metric of this id in a closed loop; in an open one AIPerf counts it from the send, and ours from the arrival.
+    Sent(&'static str, fn(&RequestRecord) -> Option<f64>),
     /// A value for each request that is no metric of ours.
     Each(fn(&RequestRecord) -> Option<f64>),
     /// One value of the whole point.
@@ -46,9 +48,9 @@ const PER_USER: &str = "tokens/sec/user";
 /// The blocks before `input_config`, in the order in which AIPerf writes them.
 pub(super) const HEAD: &[Block] = &[
     block("request_throughput", "Request Throughput", "requests/sec", Source::Metric("request-throughput")),
-    block("request_latency", "Request Latency", MS, Source::Metric("request-latency")),
+    block("request_latency", "Request Latency", MS, Source::Sent("request-latency", latency)),
     block("request_count", "Request Count", REQUESTS, Source::Whole(|input| Some(input.summary.counts.ok as f64))),
-    block("time_to_first_token", "Time to First Token", MS, Source::Metric("time-to-first-token")),
+    block("time_to_first_token", "Time to First Token", MS, Source::Sent("time-to-first-token", ttft)),
     block("time_to_second_token", "Time to Second Token", MS, Source::Metric("time-to-second-token")),
     block("inter_token_latency", "Inter Token Latency", MS, Source::Metric("inter-token-latency")),
     block("output_token_throughput", "Output Token Throughput", PER_SECOND, Source::Metric("output-throughput")),
@@ -72,7 +74,12 @@ pub(super) const HEAD: &[Block] = &[
 
 /// The blocks after the run's description.
 pub(super) const TAIL: &[Block] = &[
-    block("time_to_first_output_token", "Time to First Output Token", MS, Source::Metric("time-to-first-output-token")),
+    block(
+        "time_to_first_output_token",
+        "Time to First Output Token",
+        MS,
+        Source::Sent("time-to-first-output-token", |record| since_sent(record, record.first_output)),
+    ),
     block("usage_prompt_tokens", "Usage Prompt Tokens", TOKENS, Source::Each(prompt_tokens)),
     block("usage_completion_tokens", "Usage Completion Tokens", TOKENS, Source::Each(output_tokens)),
     block(
@@ -141,6 +148,18 @@ pub(super) const TAIL: &[Block] = &[
         Source::Whole(|input| Some(sum(input, isl)? / seconds(input)?)),
     ),
     block("total_token_throughput", "Total Token Throughput", PER_SECOND, Source::Metric("total-throughput")),
+    block(
+        "credit_to_start_latency",
+        "Credit-to-Start Latency",
+        MS,
+        Source::Each(|record| Some(record.sent.saturating_sub(record.scheduled) as f64 / 1e6)),
+    ),
+    block(
+        "effective_latency",
+        "Effective Latency (CO-aware)",
+        MS,
+        Source::Each(|record| Some(record.end.saturating_sub(record.scheduled) as f64 / 1e6)),
+    ),
 ];
 
 impl Block {
@@ -153,7 +172,9 @@ impl Block {
                 let many = summary.distributions.get(id).cloned().map(Numbers::Many);
                 many.or_else(|| summary.values.get(id).copied().map(Numbers::One))
             }
-            Source::Each(of) => Distribution::of(good().filter_map(of).collect()).map(Numbers::Many),
+            Source::Each(of) | Source::Sent(_, of) => {
+                Distribution::of(good().filter_map(of).collect()).map(Numbers::Many)
+            }
             Source::Whole(of) => of(input).map(Numbers::One),
         }
     }
@@ -165,7 +186,7 @@ impl Block {
                 Formula::PerRequest(of) => of(record),
                 Formula::Pooled(_) | Formula::PerPoint(_) => None,
             },
-            Source::Each(of) => of(record),
+            Source::Each(of) | Source::Sent(_, of) => of(record),
             Source::Whole(_) => None,
         }
     }
@@ -178,6 +199,14 @@ pub(super) fn gaps(record: &RequestRecord) -> Vec<f64> {
 
 fn since_sent(record: &RequestRecord, moment: Option<u64>) -> Option<f64> {
     Some(moment?.saturating_sub(record.sent) as f64 / 1e6)
+}
+
+fn ttft(record: &RequestRecord) -> Option<f64> {
+    since_sent(record, record.first_text)
+}
+
+fn latency(record: &RequestRecord) -> Option<f64> {
+    since_sent(record, record.last_text)
 }
 
 fn decode(record: &RequestRecord) -> Option<f64> {

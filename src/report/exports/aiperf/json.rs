@@ -118,7 +118,8 @@ fn input_config(input: &ExportInput<'_>) -> Value {
 fn key_of(id: &str) -> String {
     use super::blocks::Source;
     let id = metric(id).map_or(id, |row| row.id);
-    let known = HEAD.iter().chain(TAIL).find(|block| matches!(block.source, Source::Metric(ours) if ours == id));
+    let is = |block: &&Block| matches!(block.source, Source::Metric(ours) | Source::Sent(ours, _) if ours == id);
+    let known = HEAD.iter().chain(TAIL).find(is);
     known.map_or_else(|| id.replace('-', "_"), |block| block.key.to_owned())
 }
 
@@ -126,6 +127,7 @@ fn key_of(id: &str) -> String {
 mod tests {
     use super::super::super::table::tests::{aiperf, objectives, written};
     use super::*;
+    use crate::measure::PointSummary;
     use crate::measure::sample::{Shape, point};
 
     fn parsed(text: &str) -> Value {
@@ -171,6 +173,30 @@ mod tests {
         assert_eq!(ours["total_osl"]["avg"], 20.0);
         assert!(ours.get("goodput").is_none());
         assert!(ours.get("error_request_count").is_none());
+    }
+
+    #[test]
+    fn an_open_loop_has_one_clock_a_key_the_send_and_the_schedule() {
+        let mut data = point(Shape { requests: 5, ..Shape::default() });
+        for record in &mut data.records {
+            // Each waited 7 ms for its turn.
+            record.sent += 7_000_000;
+            for moment in [&mut record.first_text, &mut record.last_text].into_iter().flatten() {
+                *moment += 7_000_000;
+            }
+            record.end += 7_000_000;
+            record.due = Some(record.scheduled);
+        }
+        let ours = parsed(&written(write, &data, &objectives(), None));
+        let mean = |key: &str| ours[key]["avg"].as_f64().unwrap();
+        let scheduled = PointSummary::of(&data).number("time-to-first-token", "mean").unwrap();
+        let waited = data.records.iter().map(|record| (record.sent - record.scheduled) as f64 / 1e6).sum::<f64>() / 5.0;
+        assert!(waited >= 7.0, "{waited}");
+        assert!((mean("credit_to_start_latency") - waited).abs() < 1e-6);
+        assert!((mean("time_to_first_token") - (scheduled - waited)).abs() < 1e-6);
+        let ends = data.records.iter().map(|record| (record.end - record.scheduled) as f64 / 1e6).sum::<f64>() / 5.0;
+        assert!((mean("effective_latency") - ends).abs() < 1e-6);
+        assert_eq!(ours["input_config"]["slos"]["time_to_first_token"], 150.0);
     }
 
     #[test]

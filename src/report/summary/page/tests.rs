@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::summary_text;
-use crate::measure::sample::{Shape, summary};
-use crate::measure::{Bound, CounterCheck, PointSummary, ValidityRules, judge};
+use crate::base::Name;
+use crate::measure::sample::{Shape, point, summary};
+use crate::measure::{Bound, CounterCheck, Level, PointSummary, Rate, ValidityRules, judge};
 use crate::report::dataset::tests::info;
 use crate::report::text::WIDTH;
-use crate::report::{Point, RunInfo, RunResults, StepNote, StepState};
+use crate::report::{Point, RunInfo, RunResults, SearchAnswer, StepNote, StepState};
 
 const RULES: ValidityRules = ValidityRules {
     isl_tolerance: 0.02,
@@ -130,11 +131,49 @@ fn failures_and_invalid_points() {
     points[5].asked.osl = Some(60.0);
     for point in points.iter_mut().filter(|point| point.meta.deployment.as_str() == "agg") {
         let sent = point.counts.sent + u64::from(point.meta.level.value() as u32);
-        point.server_counters = vec![CounterCheck { what: "requests".to_owned(), server: sent, ours: sent }];
+        point.server_counters = vec![CounterCheck { what: "requests".to_owned(), server: sent, ours: sent, failed: 0 }];
         point.ended_by = Some("requests".to_owned());
     }
     points[4].ended_by = Some("the time limit of 180 s".to_owned());
     points[4].counts.cancelled = 3;
+    insta::assert_snapshot!(checked(&run(info, points)));
+}
+
+/// A point of an open loop: every request waited 2 ms for its turn, every tenth for a connection.
+fn at_rate(deployment: &'static str, per_second: u32, ttft: f64) -> PointSummary {
+    let mut data = point(Shape { ttft, ..shape(deployment, per_second) });
+    data.meta.level = Level::Rate(Rate::new(f64::from(per_second)).unwrap());
+    data.objectives = objectives();
+    for record in &mut data.records {
+        (record.due, record.scheduled) = (Some(record.sent), record.sent);
+        let moments =
+            [&mut record.first_text, &mut record.second_text, &mut record.first_output, &mut record.last_text];
+        moments.into_iter().flatten().for_each(|moment| *moment += 2_000_000);
+        record.sent += 2_000_000;
+        record.end += 2_000_000;
+        record.connect = (record.index % 10 == 0).then_some(400_000);
+    }
+    PointSummary::of(&data)
+}
+
+#[test]
+fn an_open_loop_whose_highest_load_was_searched() {
+    let mut info = RunInfo { objectives: objectives(), ..info(&["agg", "vanilla"]) };
+    let answer = |deployment: &str, kept: Option<u32>, missed: Option<u32>, ended: &str| {
+        let level = |rate: u32| Level::Rate(Rate::new(f64::from(rate)).unwrap());
+        let (deployment, workload) = (Name::new(deployment).unwrap(), Name::new("default").unwrap());
+        let (kept, missed, ended) = (kept.map(level), missed.map(level), ended.to_owned());
+        SearchAnswer { deployment, workload, kept, missed, loads: 3, ended }
+    };
+    info.searches = vec![
+        answer("agg", Some(8), Some(16), "found"),
+        answer("vanilla", Some(8), None, "16 requests/s cannot be judged: p99 needs 368 requests, there are 180"),
+    ];
+    let points = [("agg", 4, 50.0), ("agg", 8, 120.0), ("agg", 16, 250.0), ("vanilla", 8, 90.0)];
+    let mut points: Vec<_> = points.map(|(name, rate, ttft)| at_rate(name, rate, ttft)).into();
+    let checks = [("requests", 410, 400), ("output tokens", 20_500, 20_000)];
+    points[0].server_counters =
+        checks.map(|(what, server, ours)| CounterCheck { what: what.to_owned(), server, ours, failed: 10 }).to_vec();
     insta::assert_snapshot!(checked(&run(info, points)));
 }
 

@@ -86,7 +86,9 @@ fn deadline(plan: &Plan) -> Duration {
         let levels = u32::try_from(workload.most_levels()).unwrap_or(u32::MAX);
         // A wave before, a grace after; the warm-up is one more level.
         let one = workload.duration.saturating_add(workload.request.timeout.saturating_mul(2));
-        one.saturating_mul(levels.saturating_add(1))
+        // Time does not end the low loads of a search, and each load is twice the last.
+        let judged = workload.request.timeout.saturating_mul(u32::try_from(2 * workload.least()).unwrap_or(u32::MAX));
+        one.saturating_mul(levels.saturating_add(1)).saturating_add(judged)
     };
     let levels = plan.workloads.values().map(workload).fold(Duration::ZERO, Duration::saturating_add);
     levels.saturating_add(plan.load.hold).min(Duration::from_secs(30 * 86_400))
