@@ -3,9 +3,37 @@
 
 use serde_json::Value;
 
-/// Resources that are whole GPUs, or what other vendors call theirs. Slices of one (MIG) are no number of GPUs.
-const WHOLE: [&str; 6] =
-    ["nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe", "habana.ai/gaudi", "google.com/tpu"];
+/// Resources that are whole devices and are not called `VENDOR/gpu`, as most vendors call theirs.
+const WHOLE: [&str; 6] = [
+    "gpu.intel.com/i915",
+    "gpu.intel.com/xe",
+    "habana.ai/gaudi",
+    "google.com/tpu",
+    "aws.amazon.com/neuron",
+    "huawei.com/Ascend910",
+];
+/// Words by which a resource is known to be an accelerator of some kind.
+const ACCELERATORS: [&str; 9] = ["gpu", "tpu", "npu", "hpu", "dcu", "mlu", "neuron", "ascend", "accelerator"];
+
+/// Whether a resource counts as a GPU. The error: it has to do with GPUs, and how many it is cannot be told.
+fn is_gpu(resource: &str) -> Result<bool, String> {
+    let Some((vendor, name)) = resource.split_once('/') else { return Ok(false) };
+    if name.starts_with("mig-") {
+        return Err(format!("{resource} is a slice of a GPU"));
+    }
+    if name == "gpu" || WHOLE.contains(&resource) {
+        return Ok(true);
+    }
+    // Rights to watch GPUs that others hold.
+    if name.ends_with("_monitoring") {
+        return Ok(false);
+    }
+    let words = format!("{vendor}/{name}").to_ascii_lowercase();
+    if ACCELERATORS.iter().any(|word| words.contains(word)) {
+        return Err(format!("whether {resource} is a whole GPU is not known"));
+    }
+    Ok(false)
+}
 
 /// GPUs of a deployment.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,10 +142,7 @@ fn of_container(container: &Value) -> Count {
     let Some(resources) = side("limits").or_else(|| side("requests")) else { return Ok(0.0) };
     let mut sum = 0.0;
     for (name, quantity) in resources {
-        if name.starts_with("nvidia.com/mig-") {
-            return Err(format!("{name} is a slice of a GPU"));
-        }
-        if WHOLE.contains(&name.as_str()) {
+        if is_gpu(name)? {
             sum += number(quantity)?;
         }
     }
@@ -130,11 +155,23 @@ fn of_graph(spec: &Value) -> Count {
         let one = |service: &Value| {
             let resources = |side: &str| service.pointer(&format!("/resources/{side}"));
             let side = resources("limits").or_else(|| resources("requests"));
-            let custom = side.and_then(|side| side.get("custom")).and_then(Value::as_object);
-            if let Some(name) = custom.into_iter().flatten().map(|(name, _)| name).find(|name| name.contains("/mig-")) {
-                return Err(format!("{name} is a slice of a GPU"));
+            let field = |name: &str| side.and_then(|side| side.get(name));
+            let mut per_pod = 0.0;
+            if let Some(gpus) = field("gpu") {
+                // Another resource than NVIDIA's may be named; what is no GPU at all is no number of them.
+                let resource = field("gpuType").and_then(Value::as_str).unwrap_or("nvidia.com/gpu");
+                if !is_gpu(resource)? {
+                    return Err(format!("whether {resource} is a whole GPU is not known"));
+                }
+                per_pod += number(gpus)?;
             }
-            let per_pod = side.and_then(|side| side.get("gpu")).map_or(Ok(0.0), number)?;
+            for (name, quantity) in field("custom").and_then(Value::as_object).into_iter().flatten() {
+                if is_gpu(name)? {
+                    per_pod += number(quantity)?;
+                }
+            }
+            // Containers beside the engine's.
+            per_pod += service.pointer("/extraPodSpec").map_or(Ok(0.0), of_pod)?;
             Ok(count(service, "/replicas")? * nodes(service)? * per_pod)
         };
         return services.values().map(one).sum();
@@ -218,5 +255,33 @@ mod tests {
         assert_eq!(unknown(json!({"limits": {"nvidia.com/gpu": "many"}})), "Pod p: \"many\" is no number of GPUs");
         assert_eq!(count_gpus(&[with(json!({"limits": {"habana.ai/gaudi": "8"}}))]), GpuCount::Known(8.0));
         assert_eq!(count_gpus(&[with(json!({}))]), GpuCount::None);
+    }
+
+    #[test]
+    fn other_vendors_count_alike_and_what_is_a_share_stays_unknown_in_either_version() {
+        let newer = |resource: &str| {
+            json!({"kind": "DynamoGraphDeployment", "metadata": {"name": "g"}, "spec": {"components": [{"replicas": 2,
+                "podTemplate": {"spec": {"containers": [{"name": "main", "resources": {"limits": {resource: "2", "rdma/ib": 1}}}]}}}]}})
+        };
+        let older = |resource: &str| {
+            json!({"kind": "DynamoGraphDeployment", "metadata": {"name": "g"}, "spec": {"services": {"Worker": {"replicas": 2,
+                "resources": {"limits": {"gpu": "2", "gpuType": resource, "custom": {"rdma/ib": "1"}}}}}}})
+        };
+        let custom = json!({"kind": "DynamoGraphDeployment", "metadata": {"name": "g"}, "spec": {"services": {"Worker": {
+            "resources": {"limits": {"custom": {"habana.ai/gaudi": "8"}}}}}}});
+        assert_eq!(count_gpus(&[custom]), GpuCount::Known(8.0));
+        for whole in ["nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/xe", "metax-tech.com/gpu", "huawei.com/Ascend910"]
+        {
+            for graph in [newer(whole), older(whole)] {
+                assert_eq!(count_gpus(&[graph]), GpuCount::Known(4.0), "{whole}");
+            }
+        }
+        for share in
+            ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "gpu.intel.com/millicores", "aws.amazon.com/neuroncore"]
+        {
+            for graph in [newer(share), older(share)] {
+                assert!(matches!(count_gpus(&[graph]), GpuCount::Unknown(_)), "{share}");
+            }
+        }
     }
 }

@@ -56,6 +56,32 @@ pub fn in_version(object: Value, version: GraphVersion) -> Value {
     }
 }
 
+/// Fields of a service that templates make use of, and that not every CRD of v1alpha1 has: without them a graph says less,
+/// and is accepted.
+pub const LATE_FIELDS: [&str; 2] = ["subComponentType", "gpuType"];
+
+/// Takes fields out of the services of a graph that the cluster's CRD does not have. GPUs of another vendor are said in
+/// another way.
+pub fn without_fields(object: &mut Value, lacking: &[String]) {
+    let lacks = |name: &str| lacking.iter().any(|lacking| lacking == name);
+    let services = object.pointer_mut("/spec/services").and_then(Value::as_object_mut);
+    for service in services.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+        if lacks("subComponentType") {
+            service.remove("subComponentType");
+        }
+        let sides = service.get_mut("resources").and_then(Value::as_object_mut);
+        for side in sides.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            if lacks("gpuType")
+                && let Some(Value::String(resource)) = side.remove("gpuType")
+                && let Some(gpus) = side.remove("gpu")
+                && let Some(custom) = side.entry("custom").or_insert_with(|| table([]).into()).as_object_mut()
+            {
+                custom.insert(resource, gpus);
+            }
+        }
+    }
+}
+
 fn to_v1alpha1(mut object: Value) -> Value {
     object["apiVersion"] = format!("{GROUP}/{}", GraphVersion::V1alpha1.as_str()).into();
     let Some(Value::Object(mut spec)) = object.get_mut("spec").map(Value::take) else { return object };
@@ -178,6 +204,16 @@ mod tests {
         assert_eq!(GraphVersion::of_served(["v1alpha1", "v1beta1"]), Some(GraphVersion::V1beta1));
         assert_eq!(GraphVersion::of_served(["v1alpha1"]), Some(GraphVersion::V1alpha1));
         assert_eq!(GraphVersion::of_served(["v2"]), None);
+    }
+
+    #[test]
+    fn what_an_early_crd_lacks_is_left_out_or_said_otherwise() {
+        let mut graph = serde_json::json!({"spec": {"services": {"Prefill": {"componentType": "worker",
+            "subComponentType": "prefill", "resources": {"limits": {"gpu": "1", "gpuType": "amd.com/gpu"}}}}}});
+        without_fields(&mut graph, &["subComponentType".to_owned(), "gpuType".to_owned()]);
+        let limits = serde_json::json!({"custom": {"amd.com/gpu": "1"}});
+        let service = serde_json::json!({"componentType": "worker", "resources": {"limits": limits}});
+        assert_eq!(graph["spec"]["services"]["Prefill"], service);
     }
 
     #[test]

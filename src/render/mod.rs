@@ -4,6 +4,9 @@
 
 mod builtin;
 mod canonical;
+#[cfg(test)]
+mod corpus;
+mod documents;
 mod engine;
 mod environment;
 #[cfg(test)]
@@ -26,7 +29,7 @@ pub use builtin::{EMBEDDED, TEMPLATES, Template, Variable, template};
 pub use engine::engine_arguments;
 pub use environment::TemplateError;
 pub use gpus::{GpuCount, count_gpus, gpus};
-pub use graph::{GRAPH, GraphVersion, in_version, is_graph};
+pub use graph::{GRAPH, GraphVersion, LATE_FIELDS, in_version, is_graph, without_fields};
 pub use inputs::Inputs;
 pub use objects::{Rendered, object_name, render};
 pub use overrides::{fitting_pattern, image_for};

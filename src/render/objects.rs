@@ -266,7 +266,7 @@ impl Work<'_> {
         let mut objects = Vec::new();
         for document in documents {
             let range = document.start..text[document.start..].find('\n').map_or(text.len(), |at| document.start + at);
-            for object in flatten(document.value) {
+            for object in items(document.value) {
                 let object = if key == "template" { tidy(object) } else { object };
                 self.object(key, &object, path, text, range.clone());
                 objects.push(object);
@@ -316,15 +316,22 @@ fn with_engine(vars: &mut Map<String, Value>, plan: &Plan) {
     }
 }
 
-/// The items of a `List`, as kubectl takes them apart.
-fn flatten(value: Value) -> Vec<Value> {
-    let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
-    match value {
-        Value::Object(mut map) if is_list => match map.remove("items") {
-            Some(Value::Array(items)) => items.into_iter().flat_map(flatten).collect(),
-            Some(_) | None => Vec::new(),
-        },
-        other => vec![other],
+/// The items of a `List`, or of a `ConfigMapList` and its like, as kubectl takes them apart: those that do not say what they
+/// are, are what the list is of. A list within a list is none to it, and has no name of its own.
+fn items(value: Value) -> Vec<Value> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let of = kind.strip_suffix("List").map(str::to_owned);
+    match (value, of) {
+        (Value::Object(mut map), Some(of)) if map.get("items").is_some_and(Value::is_array) => {
+            let Some(Value::Array(mut items)) = map.remove("items") else { return Vec::new() };
+            for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| !of.is_empty()) {
+                item.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+                item.entry("kind").or_insert_with(|| of.clone().into());
+            }
+            items
+        }
+        (other, _) => vec![other],
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn lasting_claims(objects: &[Value]) -> Vec<Diagnostic> {
 
 /// Everything that is wrong with these objects as graphs. In v1alpha1 only what every operator stumbles over.
 pub(super) fn graphs(objects: &[Value]) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
+    let mut found: Vec<Diagnostic> = objects.iter().filter(|object| is_graph(object)).flat_map(owned_claims).collect();
     let mut spaces = BTreeMap::<&str, &str>::new();
     for graph in objects.iter().filter(|object| is_graph(object)) {
         let name = text(graph, "/metadata/name");
@@ -80,6 +80,18 @@ pub(super) fn graphs(objects: &[Value]) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Claims that a graph makes itself belong to it, and go with it: a model that was loaded for an hour is loaded again.
+fn owned_claims(graph: &Value) -> Vec<Diagnostic> {
+    let claims = graph.pointer("/spec/pvcs").and_then(Value::as_array).into_iter().flatten();
+    let made = claims.filter(|claim| claim.get("create").and_then(Value::as_bool) == Some(true));
+    made.map(|claim| {
+        let (name, graph) = (text(claim, "/name"), text(graph, "/metadata/name"));
+        Diagnostic::warning(format!("the claim `{name}` is made by the graph `{graph}`, and is deleted with it"))
+            .help("to keep what is in it, make a PersistentVolumeClaim of its own (`[target.model-cache]` fills one) and say `create: false`")
+    })
+    .collect()
 }
 
 struct Component<'a> {
@@ -378,6 +390,21 @@ mod tests {
         assert_eq!(said(&secrets(&[script])), ["the value of `HF_TOKEN` stands in Pod `p` in clear"]);
         let fine = pod(json!(["vllm"]), json!(["--api-key", "$(API_KEY)", "--max-tokens", "5"]));
         assert_eq!(said(&secrets(&[fine])), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_claim_that_goes_with_its_graph_is_said_and_one_that_stays_is_not() {
+        let with = |create: bool| {
+            let pvcs = json!([{"name": "models", "create": create}]);
+            let services = json!({"Frontend": {"componentType": "frontend"}});
+            json!({"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment", "metadata": {"name": "g"},
+                "spec": {"pvcs": pvcs, "services": services}})
+        };
+        assert_eq!(
+            said(&graphs(&[with(true)])),
+            ["the claim `models` is made by the graph `g`, and is deleted with it"]
+        );
+        assert_eq!(said(&graphs(&[with(false)])), Vec::<&str>::new());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! kubectl reads YAML 1.1 through Go: `yes` and `on` are booleans, `0755` and `0o755` are octal, `1_000` is a number,
 //! dates stay text. Manifests that mean one thing to `kubectl apply` must not mean another thing here.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Number, Value};
 
 /// Largest whole number up to which every float that is whole can be written as an integer without loss.
@@ -50,7 +52,32 @@ fn integer(text: &str) -> Option<Number> {
         return None;
     }
     let size = u64::from_str_radix(digits, radix).ok()?;
-    if negative { Some(Number::from(0_i64.checked_sub_unsigned(size)?)) } else { Some(Number::from(size)) }
+    let whole = if negative { 0_i64.checked_sub_unsigned(size) } else { i64::try_from(size).ok() };
+    // What no 64 bits with a sign hold is a float to Kubernetes.
+    whole.map(Number::from).or_else(|| Number::from_f64(if negative { -(size as f64) } else { size as f64 }))
+}
+
+/// A number as a key, as Go prints it: shortest digits of 32 bits, with an exponent where it is long or tiny.
+pub(super) fn key_of(number: &Number) -> String {
+    if number.is_i64() {
+        return number.to_string();
+    }
+    let value = number.as_f64().unwrap_or_default() as f32;
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&exponent) {
+        return value.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// The text that `!!binary` holds; `None`: it is no base64. Bytes that are no text become the mark for that.
+pub(super) fn bytes(text: &str) -> Option<String> {
+    let text: String = text.split_whitespace().collect();
+    let bytes = BASE64.decode(text).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A number with a fraction or an exponent; whole ones become integers, as they do on the way through Go's JSON.
@@ -97,6 +124,7 @@ mod tests {
             ("1e3", json!(1000)),
             ("1.5", json!(1.5)),
             ("-9223372036854775808", json!(i64::MIN)),
+            ("9223372036854775808", json!(9_223_372_036_854_775_808.0)),
             ("yes", json!(true)),
             ("off", json!(false)),
             ("True", json!(true)),
@@ -113,6 +141,16 @@ mod tests {
             assert_eq!(plain(text), Some(value), "{text}");
         }
         assert_eq!(plain(".inf"), None);
+    }
+
+    #[test]
+    fn numbers_as_keys_are_written_as_go_writes_them() {
+        for (number, key) in [("16", "16"), ("-3", "-3"), ("0.50", "0.5"), ("1e-5", "1e-05")] {
+            let Some(Value::Number(number)) = plain(number) else { panic!("{number}") };
+            assert_eq!(key_of(&number), key);
+        }
+        let Some(Value::Number(huge)) = plain("18446744073709551616") else { panic!() };
+        assert_eq!(key_of(&huge), "1.8446744e+19");
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! YAML read as kubectl reads it, with the place of whatever is wrong.
 //!
-//! Several documents, anchors and aliases, merge keys; duplicate keys are refused (one of the two values would vanish in
-//! silence), as are tags that JSON cannot hold. What a scalar means stands in [`super::scalar`].
+//! Several documents, anchors and aliases, merge keys in their place, tags. Two things that kubectl takes are refused, because a
+//! part of what somebody wrote would vanish in silence: a key that stands twice, and what follows the end of a document. What
+//! a scalar means stands in [`super::scalar`], how a text is taken apart in [`super::documents`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Mark, Tag};
 use serde_json::{Map, Value};
 
-use super::scalar;
+use super::{documents, scalar};
 
 /// Nesting beyond this is no manifest.
 const DEEPEST: usize = 200;
@@ -40,7 +41,42 @@ pub struct Document {
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn read_yaml(text: &str) -> Result<Vec<Document>, YamlError> {
-    let mut reader = Reader { text, events: Parser::new_from_str(text), anchors: HashMap::new(), depth: 0, values: 0 };
+    if let Some(parts) = documents::json_values(text).filter(|parts| parts.len() > 1) {
+        let mut documents = Vec::new();
+        for part in parts {
+            let start = part.start;
+            let placed = |error: YamlError| YamlError {
+                range: error.range.start + start..error.range.end + start,
+                message: error.message,
+            };
+            let read = read_one(&text[part], true).map_err(placed)?;
+            documents.extend(read.into_iter().map(|document| Document { start: document.start + start, ..document }));
+        }
+        return Ok(documents);
+    }
+    let is_json = documents::is_json(text);
+    if !is_json {
+        documents::check(text)?;
+    }
+    read_one(text, is_json)
+}
+
+fn read_one(text: &str, json: bool) -> Result<Vec<Document>, YamlError> {
+    // A mark of the byte order is no text.
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let skipped = text.len() - body.len();
+    let placed = |error: YamlError| YamlError {
+        range: error.range.start + skipped..error.range.end + skipped,
+        message: error.message,
+    };
+    let read = read_body(body, json).map_err(placed)?;
+    Ok(read.into_iter().map(|document| Document { start: document.start + skipped, ..document }).collect())
+}
+
+fn read_body(text: &str, json: bool) -> Result<Vec<Document>, YamlError> {
+    let events = Parser::new_from_str(text);
+    let slashes = !json && text.contains("\\/");
+    let mut reader = Reader { text, events, anchors: HashMap::new(), depth: 0, values: 0, slashes };
     let mut documents = Vec::new();
     loop {
         let (event, mark) = reader.next()?;
@@ -77,6 +113,8 @@ struct Reader<'t> {
     anchors: HashMap<usize, Value>,
     depth: usize,
     values: usize,
+    /// Whether slashes are escaped somewhere, in a text that is not JSON: that is a language of its own.
+    slashes: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -149,76 +187,84 @@ impl<'t> Reader<'t> {
 
     fn mapping(&mut self) -> Result<Value, YamlError> {
         let mut map = Map::new();
-        let mut merged = Map::new();
+        let mut written = BTreeSet::new();
         loop {
             let (event, mark) = self.next()?;
             if event == Event::MappingEnd {
-                for (key, value) in merged {
-                    map.entry(key).or_insert(value);
-                }
                 return Ok(Value::Object(map));
             }
-            let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
-            let key = self.node(event, mark)?;
+            let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, tag)
+                if text == "<<" && tag.as_deref().is_none_or(|tag| kind_of(tag) == "merge"));
+            let key = if merge { Value::Null } else { self.node(event, mark)? };
             let (event, value_mark) = self.next()?;
             let value = self.node(event, value_mark)?;
             if merge {
-                self.merge(value, &mut merged, value_mark)?;
+                self.merge(value, &mut map, value_mark)?;
                 continue;
             }
             let key = match key {
                 Value::String(key) => key,
-                Value::Null => "null".to_owned(),
                 Value::Bool(key) => key.to_string(),
-                Value::Number(key) => key.to_string(),
-                Value::Array(_) | Value::Object(_) => return Err(self.error("a key must be text", mark)),
+                Value::Number(key) => scalar::key_of(&key),
+                Value::Null | Value::Array(_) | Value::Object(_) => {
+                    return Err(self.error("a key must be text", mark));
+                }
             };
-            if map.contains_key(&key) {
+            if !written.insert(key.clone()) {
                 return Err(self.error(format!("the key `{key}` stands here twice"), mark));
             }
             map.insert(key, value);
         }
     }
 
-    /// `<<: *one` or `<<: [*one, *two]`; what comes first wins, and the mapping's own keys win over all.
+    /// `<<: *one` or `<<: [*one, *two]`: of several the first wins. All of it counts from its place on: what the mapping says
+    /// behind it wins, and what it says before is overwritten.
     fn merge(&self, value: Value, into: &mut Map<String, Value>, mark: Mark) -> Result<(), YamlError> {
         let maps = match value {
             Value::Array(maps) => maps,
-            Value::Object(_) => vec![value],
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => vec![value],
         };
-        if maps.is_empty() {
-            return Err(self.error("a merge key takes a mapping or a list of mappings", mark));
-        }
-        for map in maps {
+        for map in maps.into_iter().rev() {
             let Value::Object(map) = map else {
                 return Err(self.error("a merge key takes a mapping or a list of mappings", mark));
             };
-            for (key, value) in map {
-                into.entry(key).or_insert(value);
-            }
+            into.extend(map);
         }
         Ok(())
     }
 
     fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> Result<Value, YamlError> {
+        if self.slashes && style == ScalarStyle::DoubleQuoted {
+            let written = byte(self.text, mark.start.index())..byte(self.text, mark.end.index());
+            if self.text.get(written).is_some_and(documents::escapes_a_slash) {
+                return Err(self.error("`\\/` is no escape here: a slash needs none", mark));
+            }
+        }
         let plain = || {
             scalar::plain(text).ok_or_else(|| self.error(format!("`{text}` has no counterpart in Kubernetes"), mark))
         };
         let Some(tag) = tag else {
             return if style == ScalarStyle::Plain { plain() } else { Ok(Value::String(text.to_owned())) };
         };
-        let full = format!("{}{}", tag.handle, tag.suffix);
-        let value = match full.trim_start_matches("tag:yaml.org,2002:").trim_start_matches("!!") {
-            "str" | "!" => return Ok(Value::String(text.to_owned())),
+        let kind = kind_of(tag);
+        let value = match kind.as_str() {
             "int" => plain().ok().filter(|value| value.is_i64() || value.is_u64()),
             "float" => plain().ok().filter(Value::is_number),
             "bool" => plain().ok().filter(Value::is_boolean),
             "null" => plain().ok().filter(Value::is_null),
-            _ => return Err(self.error(format!("the tag `{full}` is not supported"), mark)),
+            "binary" => scalar::bytes(text).map(Value::String),
+            // Tags of one's own mean nothing to Kubernetes, but that it is text.
+            _ => return Ok(Value::String(text.to_owned())),
         };
-        value.ok_or_else(|| self.error(format!("`{text}` does not fit its tag `{full}`"), mark))
+        value.ok_or_else(|| self.error(format!("`{text}` does not fit its tag `!!{kind}`"), mark))
     }
+}
+
+/// What a tag says in the language's own terms: `int` of `!!int`; other tags as they are written.
+fn kind_of(tag: &Tag) -> String {
+    let full = format!("{}{}", tag.handle, tag.suffix);
+    let own = full.strip_prefix("tag:yaml.org,2002:").or_else(|| full.strip_prefix("!!"));
+    own.map_or_else(|| format!("!{full}"), str::to_owned)
 }
 
 /// How many values a value holds, itself included.
@@ -257,8 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn merge_keys_are_applied_and_own_keys_win() {
-        let text = "base: &b {p: 1, q: 2}\nmore: &m {q: 3, r: 4}\na:\n  <<: [*b, *m]\n  p: 9\nc: {\"<<\": kept}\n";
+    fn merge_keys_are_applied_in_their_place() {
+        let text =
+            "base: &b {p: 1, q: 2}\nmore: &m {q: 3, r: 4}\na:\n  q: 8\n  <<: [*b, *m]\n  p: 9\nc: {\"<<\": kept}\n";
         assert_eq!(one(text)["a"], json!({"p": 9, "q": 2, "r": 4}));
         assert_eq!(one(text)["c"], json!({"<<": "kept"}));
     }
@@ -269,9 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_obeyed_or_refused() {
-        assert_eq!(one("a: !!str 5\nb: !!int '7'\n"), json!({"a": "5", "b": 7}));
-        assert_eq!(refused("a: !!binary aGk=\n").0, "the tag `tag:yaml.org,2002:binary` is not supported");
+    fn tags_are_obeyed_and_those_of_ones_own_make_text() {
+        let text = "a: !!str 5\nb: !!int '7'\nc: !!binary aGk=\nd: !own 5\n";
+        assert_eq!(one(text), json!({"a": "5", "b": 7, "c": "hi", "d": "5"}));
+        assert_eq!(refused("a: !!int seven\n").0, "`seven` does not fit its tag `!!int`");
     }
 
     #[test]

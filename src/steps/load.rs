@@ -158,8 +158,12 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
     if now == ready.incarnation {
         return Ok(());
     }
+    let mut lines = here.target.difference(&ready.incarnation, &now);
+    if lines.is_empty() {
+        lines = vec![format!("ready: {}", ready.incarnation), format!("now: {now}")];
+    }
     Err(StepFailure::new(FailureKind::Lasting, format!("{} is not what became ready any more", here.deployment.name))
-        .details([format!("ready: {}", ready.incarnation), format!("now: {now}")])
+        .details(lines)
         .help("`dynbench apply --resume` brings it to life again and measures what is left"))
 }
 
@@ -167,7 +171,11 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
 async fn changed(here: &Surroundings<'_>, deployed: &Deployed, ready: &Ready) -> Option<Breach> {
     let reason = match here.target.incarnation(here.live(), deployed).await {
         Ok(now) if now == ready.incarnation => return None,
-        Ok(_) => "the deployment was restarted, replaced or ended during the point".to_owned(),
+        Ok(now) => {
+            let lines = here.target.difference(&ready.incarnation, &now);
+            let what = if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) };
+            format!("the deployment was restarted, replaced or ended during the point{what}")
+        }
         Err(error) => format!("the deployment did not live through the point: {error}"),
     };
     Some(Breach { rule: RESTARTED.to_owned(), reason, momentary: true })

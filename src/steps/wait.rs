@@ -44,6 +44,9 @@ impl StepAction for Wait {
             if let Some(note) = compared(&here, &ready).await {
                 cx.note(note).await?;
             }
+            if let Some(differ) = ready.facts.get("gpus-differ") {
+                cx.note(format!("GPUs: {differ}: what is drawn per GPU goes by the plan")).await?;
+            }
             cx.record_incarnation(ready.incarnation.clone()).await?;
             hooks::run(cx, Moment::AfterReady, &ready.endpoint, None).await?;
             let output =

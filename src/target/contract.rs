@@ -215,6 +215,10 @@ pub trait Target: TargetKind {
     }
     /// What answers now, to be compared with [`Ready::incarnation`].
     fn incarnation<'a>(&'a self, live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>>;
+    /// What became of it between two incarnations, a line for each part that is another now; none where it cannot be told.
+    fn difference(&self, _before: &Value, _now: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// Copies logs and states into a folder; returns what could not be had.
     fn collect<'a>(
         &'a self,

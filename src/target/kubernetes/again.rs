@@ -199,7 +199,7 @@ mod tests {
             applied: vec![applied("Deployment")],
             existing: None,
             service: Some("agg:80".to_owned()),
-            discovered: Discovered { kubernetes: "v1.34.4".to_owned(), dgd_versions: Vec::new(), cluster_uid: None },
+            discovered: Discovered { kubernetes: "v1.34.4".to_owned(), ..Discovered::default() },
         };
         let service = Some("agg:80");
         assert_eq!(differs(&state, &[piece("agg", "d1")], service), None);

@@ -14,12 +14,11 @@ use super::discover::{self, Discovered};
 use super::fault::translate;
 use super::handle::{Handle, Named, State};
 use super::kind;
+use super::objects::objects_to_apply;
 use super::own;
 use super::resource::{Catalog, Resource};
 use super::seen::Applied;
-use super::stamp::{labels, stamp};
 use crate::base::digest_json;
-use crate::render::{GraphVersion, in_version};
 
 /// An object, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,14 +64,9 @@ pub(super) async fn pieces(
     live: Live<'_>,
     discovered: &Discovered,
 ) -> Result<Vec<Piece>, TargetError> {
-    let rendered = kind::objects_of_run(live)?;
-    // Where none is served, the error below names the version that Dynamo's operators have today.
-    let version = GraphVersion::of_served(discovered.dgd_versions.iter().map(String::as_str)).unwrap_or_default();
-    let labels = labels(live.run, live.plan.name.as_str(), live.deployment.name.as_str());
     let mut catalog = Catalog::new(cluster);
     let mut pieces = Vec::new();
-    for object in rendered {
-        let mut object = in_version(object, version);
+    for mut object in objects_to_apply(live, discovered)? {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         let resource =
@@ -80,7 +74,6 @@ pub(super) async fn pieces(
         if resource.namespaced {
             object["metadata"]["namespace"] = json!(cluster.namespace());
         }
-        stamp(&mut object, &labels);
         let sent = digest_json(&object).short().to_owned();
         object["metadata"]["annotations"][own::SENT] = json!(sent);
         pieces.push(Piece { resource, name, object, sent });
@@ -168,7 +161,12 @@ fn handle_of(cluster: &Cluster, live: Live<'_>, discovered: &Discovered, pieces:
         deployment: live.deployment.name.as_str().to_owned(),
         objects: pieces
             .iter()
-            .map(|piece| Named { resource: piece.resource.clone(), name: piece.name.clone() })
+            .map(|piece| {
+                // Another version than the stored one could only be read and deleted while its operator answers.
+                let stored = discovered.stored().filter(|_| piece.resource.kind == discover::GRAPH);
+                let api_version = stored.unwrap_or_else(|| piece.resource.api_version.clone());
+                Named { resource: Resource { api_version, ..piece.resource.clone() }, name: piece.name.clone() }
+            })
             .collect(),
         role: None,
     }

@@ -82,8 +82,9 @@ impl Ending<'_> {
     async fn pass(&mut self) -> Result<Vec<String>, TargetError> {
         let cluster = self.cluster().await?;
         let live = self.live(&cluster).await?;
-        let with_dynamo = self.handle.objects.iter().any(|named| named.resource.kind == GRAPH);
-        let population = Population::read(&cluster, with_dynamo).await?;
+        let graph = self.handle.objects.iter().find(|named| named.resource.kind == GRAPH);
+        let dynamo = graph.map(|graph| graph.resource.api_version.clone());
+        let population = Population::read(&cluster, dynamo).await?;
         let roots = live.iter().filter_map(|(_, metadata)| metadata.uid.clone()).collect();
         let below = population.below(&roots);
         // Recorded before anything is deleted: afterwards nobody knows whose they were.

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::super::contract::TargetError;
 use super::client::Cluster;
-use super::discover::DYNAMO;
 use super::fault::translate;
 use super::resource::Resource;
 
@@ -26,28 +25,28 @@ pub(super) struct Population {
 }
 
 /// Kinds between an applied object and its pods.
-fn middle_kinds(with_dynamo: bool) -> Vec<Resource> {
+fn middle_kinds(dynamo: Option<&str>) -> Vec<Resource> {
     let mut kinds = vec![
         Resource::known("apps/v1", "Deployment", "deployments"),
         Resource::known("apps/v1", "ReplicaSet", "replicasets"),
         Resource::known("apps/v1", "StatefulSet", "statefulsets"),
         Resource::known("batch/v1", "Job", "jobs"),
     ];
-    if with_dynamo {
-        let version = format!("{DYNAMO}/{}", super::discover::GRAPH_VERSIONS[0]);
-        kinds.push(Resource::known(&version, "DynamoComponentDeployment", "dynamocomponentdeployments"));
-    }
+    kinds.extend(
+        dynamo.map(|version| Resource::known(version, "DynamoComponentDeployment", "dynamocomponentdeployments")),
+    );
     kinds
 }
 
 impl Population {
-    /// Reads a namespace. Kinds that may not be read, or that the cluster does not have, are left out; pods may not be.
+    /// Reads a namespace, with the kinds of Dynamo's operator in their stored version if there is one. Kinds that may not be
+    /// read, or that the cluster does not have, are left out; pods may not be.
     ///
     /// # Errors
     /// When the API server cannot be asked.
-    pub(super) async fn read(cluster: &Cluster, with_dynamo: bool) -> Result<Self, TargetError> {
+    pub(super) async fn read(cluster: &Cluster, dynamo: Option<String>) -> Result<Self, TargetError> {
         let mut middle = Vec::new();
-        for resource in middle_kinds(with_dynamo) {
+        for resource in middle_kinds(dynamo.as_deref()) {
             middle.extend(list_if_allowed(cluster, &resource).await?);
         }
         let pods = list(cluster, &Resource::known("v1", "Pod", "pods"), &ListParams::default()).await?;

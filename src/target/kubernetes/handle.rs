@@ -112,13 +112,18 @@ impl State {
             .map_err(|error| TargetError::new(format!("the journal's record of the objects is unreadable: {error}")))
     }
 
-    /// How an applied object is addressed.
+    /// How an applied object is addressed: in the stored version, where that is another than the one that was sent.
     pub(super) fn resource(&self, applied: &Applied) -> Option<&Resource> {
         let same = |named: &&Named| {
             named.name == applied.name
                 && named.resource.kind == applied.kind
-                && named.resource.api_version == applied.api_version
+                && group(&named.resource.api_version) == group(&applied.api_version)
         };
         self.handle.objects.iter().find(same).map(|named| &named.resource)
     }
+}
+
+/// The group of an `apiVersion`; the core's has none.
+fn group(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
 }

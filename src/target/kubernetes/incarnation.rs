@@ -20,6 +20,45 @@ pub(super) fn incarnation(pods: &[Value]) -> Value {
     Value::Array(lives)
 }
 
+/// What became of the pods between two incarnations, a line for each that is another now.
+pub(super) fn difference(before: &Value, now: &Value) -> Vec<String> {
+    let lives = |incarnation: &Value| -> BTreeMap<String, Value> {
+        let pods = incarnation.as_array().into_iter().flatten();
+        pods.map(|life| (life["pod"].as_str().unwrap_or_default().to_owned(), life.clone())).collect()
+    };
+    let (before, now) = (lives(before), lives(now));
+    let mut lines = Vec::new();
+    for (pod, was) in &before {
+        lines.extend(match now.get(pod) {
+            None => Some(format!("pod {pod} is gone")),
+            Some(is) if is == was => None,
+            Some(is) => Some(changed(pod, was, is)),
+        });
+    }
+    lines.extend(now.keys().filter(|pod| !before.contains_key(*pod)).map(|pod| format!("pod {pod} is new")));
+    lines
+}
+
+fn changed(pod: &str, was: &Value, is: &Value) -> String {
+    if was["uid"] != is["uid"] {
+        return format!("pod {pod} is another of the same name");
+    }
+    if is["ending"] == true {
+        return format!("pod {pod} is ending");
+    }
+    let containers = |life: &Value| life["containers"].as_array().cloned().unwrap_or_default();
+    let pairs = containers(was).into_iter().zip(containers(is));
+    let mut changes = pairs.filter(|(was, is)| was != is).map(|(was, is)| {
+        let name = is["name"].as_str().unwrap_or_default().to_owned();
+        match (was["image"] == is["image"], was["restarts"] == is["restarts"]) {
+            (false, _) => format!("container {name} of pod {pod} has another image"),
+            (true, false) => format!("container {name} of pod {pod} was restarted"),
+            (true, true) => format!("container {name} of pod {pod} has another life"),
+        }
+    });
+    changes.next().unwrap_or_else(|| format!("pod {pod} is on another node"))
+}
+
 /// Whether a pod has ended for good: what is left of it serves nobody.
 fn is_over(pod: &Value) -> bool {
     matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
@@ -148,6 +187,28 @@ mod tests {
             assert_ne!(first, incarnation(&[other]), "{pointer}");
         }
         assert_ne!(first, incarnation(&[pod(), pod()]));
+    }
+
+    #[test]
+    fn what_was_replaced_is_said_pod_by_pod() {
+        let first = incarnation(&[pod()]);
+        let after = |pointer: &str, value: Value| {
+            let mut other = pod();
+            *other.pointer_mut(pointer).unwrap() = value;
+            difference(&first, &incarnation(&[other])).join("; ")
+        };
+        assert_eq!(
+            after("/status/containerStatuses/0/restartCount", json!(1)),
+            "container main of pod agg-0 was restarted"
+        );
+        assert_eq!(
+            after("/status/containerStatuses/0/imageID", json!("x")),
+            "container main of pod agg-0 has another image"
+        );
+        assert_eq!(after("/metadata/uid", json!("u2")), "pod agg-0 is another of the same name");
+        assert_eq!(after("/spec/nodeName", json!("node-2")), "pod agg-0 is on another node");
+        assert_eq!(after("/metadata/name", json!("agg-1")), "pod agg-0 is gone; pod agg-1 is new");
+        assert_eq!(difference(&first, &first), Vec::<String>::new());
     }
 
     #[test]

@@ -71,7 +71,11 @@ const KEYS: &[Key] = &[
         default: None,
         required: false,
     },
-    text("existing", "Name of what already runs: measured, never applied, never deleted."),
+    text(
+        "existing",
+        "What already runs, by the name of its graph or workload, or by the label `app` (or `app.kubernetes.io/name`) of its \
+         pods: measured, never applied, never deleted.",
+    ),
     Key {
         name: "vars",
         about: "Variables of the template.",

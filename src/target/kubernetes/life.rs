@@ -10,7 +10,7 @@ use super::super::http_probe::HTTP_PROBER;
 use super::client::Cluster;
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
-use super::{again, apply, collect, discover, end, load, preflight, wait};
+use super::{again, apply, collect, discover, end, incarnation, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
 
@@ -76,6 +76,10 @@ impl Target for Kubernetes {
             Some(why) => Box::pin(async move { Err(TargetError::new(why)) }),
             None => Box::pin(wait::incarnation_now(deployed)),
         }
+    }
+
+    fn difference(&self, before: &Value, now: &Value) -> Vec<String> {
+        incarnation::difference(before, now)
     }
 
     fn collect<'a>(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::contract::TargetError;
 use super::client::Cluster;
-use super::discover::{DYNAMO, GRAPH};
+use super::discover::GRAPH;
 use super::family::{GRAPH_LABEL, Population, label, list_if_allowed, name, uid, whole};
 use super::handle::State;
 use super::own;
@@ -20,8 +20,7 @@ use super::seen::{Seen, SeenObject};
 /// # Errors
 /// When the API server cannot be asked.
 pub(super) async fn look(cluster: &Cluster, state: &State) -> Result<Seen, TargetError> {
-    let (objects, population) =
-        tokio::try_join!(objects(cluster, state), Population::read(cluster, has_graphs(state)))?;
+    let (objects, population) = tokio::try_join!(objects(cluster, state), Population::read(cluster, dynamo_of(state)))?;
     let named = |object: &&Value| state.existing.as_deref() == Some(name(object));
     let applied = objects.iter().filter_map(|object| object.live.as_ref());
     let roots = applied.chain(population.middle.iter().filter(named)).filter_map(uid).map(str::to_owned).collect();
@@ -37,6 +36,7 @@ pub(super) async fn look(cluster: &Cluster, state: &State) -> Result<Seen, Targe
                 || is_labelled(state, pod)
                 || label(pod, GRAPH_LABEL).is_some_and(|graph| graphs.contains(graph))
                 || selector.as_ref().is_some_and(|selector| is_selected(pod, selector))
+                || state.existing.as_deref().is_some_and(|existing| is_called(pod, existing))
         })
         .collect();
     // An applied object is in `objects` already.
@@ -53,9 +53,10 @@ pub(super) async fn look(cluster: &Cluster, state: &State) -> Result<Seen, Targe
     Ok(Seen { objects, owned, pods, events, namespace_phase, nodes })
 }
 
-/// Whether the operator's kinds have to be looked at.
-pub(super) fn has_graphs(state: &State) -> bool {
-    graphs(state).next().is_some() || (state.existing.is_some() && !state.discovered.dgd_versions.is_empty())
+/// The version in which the operator's kinds have to be looked at; `None`: there are none of them.
+fn dynamo_of(state: &State) -> Option<String> {
+    let may_have_graphs = graphs(state).next().is_some() || state.existing.is_some();
+    state.discovered.stored().filter(|_| may_have_graphs)
 }
 
 /// Names of the DynamoGraphDeployments: a plan's own, or what runs already and may be one.
@@ -83,6 +84,15 @@ async fn existing_selector(
     Ok(found.and_then(|service| service.data.pointer("/spec/selector")?.as_object().cloned()))
 }
 
+/// Labels by which people say what a pod is a part of.
+const CALLED: [&str; 4] = ["app", "app.kubernetes.io/instance", "app.kubernetes.io/name", "app.kubernetes.io/part-of"];
+
+/// Whether a pod belongs to what runs already, by what people call it: a Service in front of it selects only those pods
+/// that answer, and a worker behind them that is restarted changes what is measured as well.
+fn is_called(pod: &Value, existing: &str) -> bool {
+    label(pod, own::ROLE).is_none() && CALLED.iter().any(|name| label(pod, name) == Some(existing))
+}
+
 /// Whether a pod has all labels of a selector.
 fn is_selected(pod: &Value, selector: &serde_json::Map<String, Value>) -> bool {
     !selector.is_empty() && selector.iter().all(|(name, value)| label(pod, name) == value.as_str())
@@ -92,12 +102,6 @@ async fn objects(cluster: &Cluster, state: &State) -> Result<Vec<SeenObject>, Ta
     let mut objects = Vec::new();
     for applied in &state.applied {
         let Some(resource) = state.resource(applied) else { continue };
-        // Another version than the stored one could only be read while its operator answers.
-        let stored = (applied.kind == GRAPH).then(|| state.discovered.dgd_versions.first()).flatten();
-        let resource = match stored {
-            Some(version) => Resource { api_version: format!("{DYNAMO}/{version}"), ..resource.clone() },
-            None => resource.clone(),
-        };
         let doing = format!("reading {} {}", applied.kind, applied.name);
         let api = resource.of(cluster);
         let live = if applied.kind == "Secret" {
@@ -105,7 +109,7 @@ async fn objects(cluster: &Cluster, state: &State) -> Result<Vec<SeenObject>, Ta
             let found = cluster.call_opt(&doing, api.get_metadata(&applied.name)).await?;
             found.map(|found| json!({"apiVersion": "v1", "kind": "Secret", "metadata": found.metadata}))
         } else {
-            cluster.call_opt(&doing, api.get(&applied.name)).await?.map(|object| whole(&resource, object))
+            cluster.call_opt(&doing, api.get(&applied.name)).await?.map(|object| whole(resource, object))
         };
         objects.push(SeenObject { applied: applied.clone(), live });
     }
@@ -169,4 +173,18 @@ fn last_seen(event: &Value) -> &str {
         .into_iter()
         .find_map(|pointer| event.pointer(pointer)?.as_str())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_already_is_known_by_the_labels_that_people_give_and_our_own_pods_are_no_part_of_it() {
+        let pod = |labels: Value| json!({"metadata": {"labels": labels}});
+        assert!(is_called(&pod(json!({"app": "agg", "role": "worker"})), "agg"));
+        assert!(is_called(&pod(json!({"app.kubernetes.io/instance": "agg"})), "agg"));
+        assert!(!is_called(&pod(json!({"app": "agg-2"})), "agg"));
+        assert!(!is_called(&pod(json!({"app": "agg", own::ROLE: "load"})), "agg"));
+    }
 }

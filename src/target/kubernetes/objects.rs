@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::contract::{Live, TargetError};
+use super::discover::Discovered;
 use super::kind;
 use super::stamp::{labels, stamp};
 use crate::plan::{Deployment, Plan};
@@ -25,18 +26,16 @@ pub(super) fn objects_of(plan: &Plan, deployment: &Deployment) -> Result<Vec<Val
     rendered.map(|rendered| rendered.objects).map_err(failed)
 }
 
-/// The same with the run's names and labels, as they will be sent.
+/// The same with the run's names and labels, in the versions that this cluster serves: as they will be sent.
 ///
 /// # Errors
 /// As [`objects_of`].
-pub(super) fn objects_to_apply(live: Live<'_>) -> Result<Vec<Value>, TargetError> {
+pub(super) fn objects_to_apply(live: Live<'_>, discovered: &Discovered) -> Result<Vec<Value>, TargetError> {
     if is_existing(live.deployment) {
         return Ok(Vec::new());
     }
     let labels = labels(live.run, live.plan.name.as_str(), live.deployment.name.as_str());
-    let mut objects = kind::objects_of_run(live)?;
-    for object in &mut objects {
-        stamp(object, &labels);
-    }
+    let mut objects: Vec<_> = kind::objects_of_run(live)?.into_iter().map(|object| discovered.suited(object)).collect();
+    objects.iter_mut().for_each(|object| stamp(object, &labels));
     Ok(objects)
 }

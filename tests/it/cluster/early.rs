@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::room::Room;
+use super::devices::Devices;
+use super::room::{Room, shared};
+use crate::operator::{Knobs, Operator};
 
 /// Every one of these failures is known after this time.
 const EARLY: Duration = Duration::from_secs(150);
@@ -84,6 +86,22 @@ fn server(models: &str) -> String {
           readinessProbe: {{httpGet: {{path: /health, port: http}}, periodSeconds: 1}}"#
     )
 }
+
+/// A graph that could serve, if somebody worked on it.
+const GRAPH: &str = r#"
+apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeployment
+metadata: {name: web}
+spec:
+  components:
+    - name: Frontend
+      type: frontend
+      podTemplate: {spec: {containers: [{name: main, image: "dynbench.local/dynamo:1.6.1"}]}}
+    - name: Worker
+      type: worker
+      replicas: 1
+      podTemplate: {spec: {containers: [{name: main, image: "dynbench.local/dynamo:1.6.1", command: [sleep, '9']}]}}
+"#;
 
 fn room(name: &str) -> Option<Room> {
     let room = Room::new(name)?.patient(EARLY);
@@ -188,6 +206,81 @@ fn a_claim_for_which_there_is_no_storage_is_said() {
                  spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}\n";
     let pod = "volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]";
     fails(&room, 7, "claim", &(objects("command: [sleep, '9']", pod) + claim));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_claim_that_is_never_bound_is_said() {
+    let Some(room) = room("core-unbound") else { return };
+    // No class: a volume that somebody made by hand, and nobody did.
+    let claim = "\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n\
+                 spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}\n";
+    let pod = "volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]";
+    fails(&room, 3, "unbound", &(objects("command: [sleep, '9']", pod) + claim));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_quota_that_leaves_too_little_is_said_before_anything_is_made() {
+    let Some(room) = room("core-quota") else { return };
+    room.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: small}\nspec: {hard: {requests.memory: 16Mi}}\n");
+    let container = "command: [sleep, '9']\n          resources: {limits: {memory: 32Mi}}";
+    fails(&room, 7, "quota", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_quota_that_refuses_the_pods_themselves_is_said() {
+    let Some(room) = room("core-quotapods") else { return };
+    // What is counted is not what is asked for, but that it must be asked for.
+    room.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: strict}\nspec: {hard: {limits.cpu: '4'}}\n");
+    fails(&room, 3, "quota_pods", &objects("command: [sleep, '9']", ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn gpus_that_others_hold_are_said_with_what_the_nodes_have() {
+    let Some(room) = room("core-taken") else { return };
+    let _devices = Devices::new(&room, "taken.test/gpu", 2);
+    let holder = "apiVersion: v1\nkind: Pod\nmetadata: {name: holder}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - \
+                  {name: main, image: 'dynbench.local/dynamo:1.6.1', command: [sleep, '1000'], resources: {limits: {taken.test/gpu: 2}}}\n";
+    room.apply(holder);
+    room.kubectl(&["wait", "--for=condition=Ready", "pod/holder", "--timeout=60s"]);
+    let container = "command: [sleep, '9']\n          resources: {limits: {taken.test/gpu: 1}}";
+    room.world.write("plan.toml", plan("core-taken").replace("[load]", "[policy]\nready-deadline = \"20s\"\n\n[load]"));
+    fails(&room, 3, "taken", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_secret_that_is_not_there_is_said_before_anything_is_made() {
+    let Some(room) = room("core-nosecret") else { return };
+    let container = "command: [sleep, '9']\n          envFrom: [{secretRef: {name: hf-token}}]";
+    fails(&room, 7, "no_secret", &objects(container, ""));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn an_operator_that_is_not_there_is_said_before_anything_is_made() {
+    let Some(room) = room("core-operator") else { return };
+    fails(&room, 7, "operator", GRAPH);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn disturbs_a_graph_that_fails_is_said_with_its_reason() {
+    let Some(room) = room("core-failed") else { return };
+    let _operator = Operator::start(&room.namespace, &shared("data/crds"), Knobs::default());
+    fails(&room, 3, "failed", &GRAPH.replace("replicas: 1", "replicas: 1\n      multinode: {nodeCount: 2}"));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn disturbs_an_operator_that_processes_nothing_is_said() {
+    let Some(room) = room("core-away") else { return };
+    let knobs = Knobs { frozen: true, ..Knobs::default() };
+    let _operator = Operator::start(&room.namespace, &shared("data/crds"), knobs);
+    fails(&room, 3, "away", GRAPH);
 }
 
 #[test]

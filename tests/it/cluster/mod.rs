@@ -8,11 +8,15 @@
 mod again;
 mod cache;
 mod cleanup;
+mod crds;
+mod devices;
 mod early;
+mod existing;
 mod faults;
 mod inload;
 mod kills;
 mod locks;
+mod manifests;
 mod midst;
 mod preflight;
 mod rights;

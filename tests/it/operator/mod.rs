@@ -1,23 +1,37 @@
-//! A stand-in for the Dynamo operator, against a real cluster: it answers admission, makes real Deployments and Services
-//! from DynamoGraphDeployments (v1beta1), and writes their status in the steps in which the real one was seen to. Real pods
-//! decide what is ready. Knobs make it behave as the real one did at its worst.
+//! A stand-in for the Dynamo operator, against a real cluster: it answers admission and conversion, makes real objects from
+//! DynamoGraphDeployments, and writes their status in the steps in which the real one was seen to. Real pods decide what is
+//! ready. Knobs make it behave as the real one did at its worst.
 //!
 //! | file | purpose |
 //! | --- | --- |
-//! | `running` | its life: CRDs, webhooks, the loop; started with [`Operator::start`] |
-//! | `admission` | what it says to requests: two annotations, refusals with their causes |
-//! | `made` | what it makes of a graph: names, labels, probes, environment |
-//! | `told` | the status that it writes |
-//! | `knobs` | how it misbehaves |
+//! | `running` | its life; started with [`Operator::start`] |
+//! | `installed` | CRDs and webhooks: put there, and taken away |
+//! | `admission`, `review` | requests over HTTPS; what it says to them |
+//! | `conversion` | v1alpha1 and v1beta1, each from the other |
+//! | `work` | the loop: what it does with a graph, step by step |
+//! | `made`, `pods` | what it makes of a graph: names, labels, owners; probes, environment, volumes |
+//! | `told` | the statuses that it writes |
+//! | `faithful` | its objects, compared with those of the real operator |
+//! | `events` | the events, noise included |
+//! | `knobs` | how it misbehaves, and which operator it is: one that stores v1beta1, or an older one with v1alpha1 only |
 //!
-//! It leaves out: conversion of v1alpha1, DynamoComponentDeployments (Deployments are owned by the graph itself), restarts
-//! by `spec.restart`, several nodes a component.
+//! It leaves out: restarts by `spec.restart`, pull secrets found by themselves, the parts of an older operator that differ
+//! in more than the version of its objects. Of several nodes a component it says what the real one says without Grove
+//! and LeaderWorkerSet: failed.
 
 mod admission;
+mod conversion;
+mod events;
+mod faithful;
+mod installed;
 mod knobs;
 mod made;
+mod pods;
+mod review;
 mod running;
 mod told;
+mod work;
 
-pub(crate) use knobs::{Admission, Knobs};
+pub(crate) use conversion::convert;
+pub(crate) use knobs::{Admission, Age, Knobs};
 pub(crate) use running::Operator;

@@ -170,12 +170,15 @@ fn node_selector(pod: &Value) -> BTreeMap<String, String> {
     pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// `gpu` of a v1alpha1 component is an NVIDIA GPU.
+/// `gpu` of a v1alpha1 component is an NVIDIA GPU unless `gpuType` names another; `custom` holds all else.
 fn old_resources(side: Option<&Value>) -> BTreeMap<String, f64> {
+    let field = |name: &str| side.and_then(|side| side.get(name));
+    let gpu = field("gpuType").and_then(Value::as_str).unwrap_or("nvidia.com/gpu");
     let pairs = side.and_then(Value::as_object).into_iter().flatten();
     pairs
+        .chain(field("custom").and_then(Value::as_object).into_iter().flatten())
         .filter_map(|(key, value)| {
-            let key = if key == "gpu" { "nvidia.com/gpu" } else { key.as_str() };
+            let key = if key == "gpu" { gpu } else { key.as_str() };
             Some((key.to_owned(), quantity(value)?))
         })
         .collect()
@@ -253,6 +256,14 @@ mod tests {
         assert_eq!(Demand::of(std::slice::from_ref(&new)).total("requests.nvidia.com/gpu"), 10.0);
         assert_eq!(Demand::of(&[old]).total("nvidia.com/gpu"), 10.0);
         assert_eq!(Demand::of(&[new]).total("pods"), 5.0);
+        let others = json!({"kind": "DynamoGraphDeployment", "metadata": {"name": "g"}, "spec": {"services": {
+            "decode": {"resources": {"limits": {"gpu": "4", "gpuType": "amd.com/gpu", "custom": {"rdma/ib": "1"}}}},
+        }}});
+        let demand = Demand::of(&[others]);
+        assert_eq!(
+            (demand.total("amd.com/gpu"), demand.total("nvidia.com/gpu"), demand.total("rdma/ib")),
+            (4.0, 0.0, 1.0)
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod images;
 mod kinds;
 mod mentions;
 mod namespace;
+mod neighbours;
 mod nodes;
 mod quota;
 mod references;

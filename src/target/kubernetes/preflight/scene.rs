@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::super::contract::{Live, TargetError};
 use super::super::client::Cluster;
+use super::super::discover::discover;
 use super::super::fault::translate;
 use super::super::kind::whereabouts;
 use super::super::objects::objects_to_apply;
@@ -76,7 +77,7 @@ impl<'a> Scene<'a> {
     pub(super) async fn look(live: Live<'a>) -> Result<Self, TargetError> {
         let settings = Settings::of(live.deployment)?;
         let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
-        let objects = objects_to_apply(live)?;
+        let objects = objects_to_apply(live, &discover(&cluster).await?)?;
         let mut catalog = Catalog::new(&cluster);
         let mut kinds = BTreeMap::new();
         for object in &objects {

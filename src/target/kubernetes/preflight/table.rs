@@ -2,7 +2,8 @@
 
 use super::check::Check;
 use super::{
-    access, admission, dry_run, images, kinds, namespace, nodes, quota, references, secrets, storage, version,
+    access, admission, dry_run, images, kinds, namespace, neighbours, nodes, quota, references, secrets, storage,
+    version,
 };
 
 /// All checks.
@@ -11,6 +12,7 @@ pub(super) static CHECKS: &[Check] = &[
     Check { name: "namespace", run: |scene| Box::pin(namespace::check(scene)) },
     Check { name: "kinds", run: |scene| Box::pin(kinds::check(scene)) },
     Check { name: "admission", run: |scene| Box::pin(admission::check(scene)) },
+    Check { name: "neighbours", run: |scene| Box::pin(neighbours::check(scene)) },
     Check { name: "access", run: |scene| Box::pin(access::check(scene)) },
     Check { name: "quota", run: |scene| Box::pin(quota::check(scene)) },
     Check { name: "nodes", run: |scene| Box::pin(nodes::check(scene)) },
