@@ -18,12 +18,15 @@ use crate::base::{FileError, read_text, write_atomic, write_atomic_with};
 use crate::measure::{PointData, PointSummary, RequestRecord, ServerScrape};
 
 /// Version of all files written by this floor.
-pub const FILE_VERSION: u32 = 2;
+pub const FILE_VERSION: u32 = 3;
 
 /// What each version changed. Unknown fields are refused, so a further field is a new version too; it has a default,
 /// so that older files are still read.
-pub const VERSIONS: &[(u32, &str)] =
-    &[(1, "the first"), (2, "points: `steady`, `server`, more of `health`; `server_metrics.jsonl`")];
+pub const VERSIONS: &[(u32, &str)] = &[
+    (1, "the first"),
+    (2, "points: `steady`, `server`, more of `health`; `server_metrics.jsonl`"),
+    (3, "requests: `chunks` may tell the tokens of each; points: `chunk_tokens_told`, `requests` of distributions"),
+];
 
 /// What a file says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,7 +217,7 @@ mod tests {
         }
         for error in [read_point(dir.path()).unwrap_err(), read_records(dir.path()).unwrap_err()] {
             assert!(matches!(error, ReportError::Newer { found: 9, known: FILE_VERSION, .. }), "{error}");
-            assert!(error.to_string().contains("newer dynbench (format 9, this one knows 2)"), "{error}");
+            assert!(error.to_string().contains("newer dynbench (format 9, this one knows 3)"), "{error}");
         }
     }
 

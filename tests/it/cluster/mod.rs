@@ -10,6 +10,7 @@ mod cache;
 mod cleanup;
 mod early;
 mod faults;
+mod gpus;
 mod inload;
 mod kills;
 mod locks;

@@ -10,7 +10,7 @@ use super::super::PlotInput;
 use crate::base::{Name, Timestamp};
 use crate::measure::Bound;
 use crate::measure::{
-    Breach, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
+    Breach, Chunks, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
     ServerScrape, ServerValue, TokenSource,
 };
 
@@ -228,7 +228,7 @@ impl World {
                 first_output: Some(first),
                 last_text: Some(last),
                 end: last,
-                chunks: Vec::new(),
+                chunks: Chunks::default(),
                 reads: tokens,
                 events: tokens,
                 bytes: 0,
