@@ -141,6 +141,7 @@ impl Loaded {
                 "fill_requests": self.fill_requests,
             }),
         );
+        out.insert("chunk_tokens_told".to_owned(), json!(summary.chunk_tokens_told));
         out.insert("steady".to_owned(), json!(summary.steady));
         out.insert("isl_method".to_owned(), json!(summary.meta.isl_method));
         out.insert("invalid".to_owned(), json!(summary.invalid));

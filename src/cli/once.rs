@@ -151,6 +151,13 @@ fn text(loaded: &Loaded) -> String {
             out.push_str(&format!("{name:<36} {:>10}\n", cell(Some(*value))));
         }
     }
+    if let Some(short) = summary.itl_shortfall() {
+        out.push_str(&format!(
+            "\nthe server merges tokens and does not tell how many its first chunk holds: the inter-token latency takes it \
+             for one and is too low by up to {:.1} %\n",
+            100.0 * short
+        ));
+    }
     for failure in &summary.failures {
         out.push_str(&format!("\nfailed: {} x {}, such as: {}\n", failure.count, failure.class, failure.example));
     }

@@ -20,7 +20,7 @@ use super::endpoint::Endpoint;
 use super::flag::Flag;
 use super::reading::{BodyEnd, Reading, shorten};
 use super::request::Prepared;
-use crate::measure::{FailureClass, Outcome, RequestRecord, TokenSource};
+use crate::measure::{Chunks, FailureClass, Outcome, RequestRecord, TokenSource};
 
 /// How long the end of a body is waited for once `[DONE]` was said.
 const AFTER_DONE: Duration = Duration::from_secs(2);
@@ -256,7 +256,7 @@ pub(super) fn blank(prepared: &Prepared, slot: u32, scheduled: u64, sent: u64) -
         first_output: None,
         last_text: None,
         end: sent,
-        chunks: Vec::new(),
+        chunks: Chunks::default(),
         reads: 0,
         events: 0,
         bytes: 0,
@@ -287,7 +287,7 @@ fn fill_in(record: &mut RequestRecord, reading: Reading, prepared: &Prepared, ov
     record.second_text = reading.second_text;
     record.first_output = reading.first_output;
     record.last_text = reading.last_text;
-    record.chunks = reading.chunks;
+    record.chunks = reading.chunks.finish();
     record.reads = reading.reads;
     record.events = reading.events;
     record.bytes = reading.bytes;

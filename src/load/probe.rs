@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::chunk::describe_error;
 use super::client::Answer;
@@ -144,12 +144,18 @@ async fn without_refused(
     // More than one field is refused: each is put back alone, and stays if the server takes it.
     let mut kept = none_left;
     for put_back in [
-        Capabilities { include_usage: capabilities.include_usage, ..kept },
-        Capabilities { min_tokens: capabilities.min_tokens, ..kept },
-        Capabilities { ignore_eos: capabilities.ignore_eos, ..kept },
+        Capabilities { include_usage: capabilities.include_usage, ..none_left },
+        Capabilities {
+            include_usage: capabilities.include_usage,
+            continuous_usage: capabilities.continuous_usage,
+            ..none_left
+        },
+        Capabilities { min_tokens: capabilities.min_tokens, ..none_left },
+        Capabilities { ignore_eos: capabilities.ignore_eos, ..none_left },
     ] {
-        if accepted(endpoint, shape, &put_back, limit).await? {
+        if put_back != none_left && accepted(endpoint, shape, &put_back, limit).await? {
             kept.include_usage |= put_back.include_usage;
+            kept.continuous_usage |= put_back.continuous_usage;
             kept.min_tokens |= put_back.min_tokens;
             kept.ignore_eos |= put_back.ignore_eos;
         }
@@ -168,13 +174,7 @@ async fn accepted(
 }
 
 fn canary_body(shape: &RequestShape, capabilities: &Capabilities) -> Map<String, Value> {
-    let mut body = shape.body(capabilities, "Say a few words.", CANARY_TOKENS);
-    if capabilities.continuous_usage
-        && let Some(Value::Object(options)) = body.get_mut("stream_options")
-    {
-        options.insert("continuous_usage_stats".to_owned(), json!(true));
-    }
-    body
+    shape.body(capabilities, "Say a few words.", CANARY_TOKENS)
 }
 
 /// Reads a streamed answer that came whole, such as a canary's.
@@ -203,7 +203,12 @@ fn read_canary(
     }
     let (output_tokens, _) = reading.output_tokens();
     let prompt_tokens = reading.usage.and_then(|usage| usage.prompt_tokens);
-    let capabilities = Capabilities { keep_alive: !answer.closed, ..capabilities };
+    let capabilities = Capabilities {
+        keep_alive: !answer.closed,
+        // A server that does not know the field may pass over it without a word: what counts is what came.
+        continuous_usage: capabilities.continuous_usage && reading.chunks.knows_tokens(),
+        ..capabilities
+    };
     Ok(Canary { capabilities, output_tokens, prompt_tokens, finish_reason: reading.finish_reason })
 }
 

@@ -6,17 +6,22 @@ use std::ops::ControlFlow;
 
 use super::chunk::{self, Usage};
 use super::sse::{Event, SseReader};
-use crate::measure::{FailureClass, Outcome, TokenSource};
+use crate::measure::{ChunkLog, FailureClass, Outcome, TokenSource};
 
 /// Longest event that is read.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
 /// Chunks of one response that are kept, if the output asked for is not longer: a server that streams for ever must not
 /// fill the memory.
 const MAX_CHUNKS: usize = 100_000;
+/// Bytes of one response that are read, and for each chunk foreseen, if these are more: of a stream that says nothing for ever,
+/// or of one that is kept raw.
+const MAX_BYTES: u64 = 64 << 20;
+const MAX_BYTES_PER_CHUNK: u64 = 16 << 10;
 /// Bytes kept of a body that is no event stream.
 const MAX_ERROR_BYTES: usize = 64 << 10;
-/// Lines that are no field of an event stream after which a body without a single event is read no further.
+/// Lines that are no field of an event stream after which a body is read no further, and for each event among them.
 const MAX_STRAY: u64 = 1000;
+const MAX_STRAY_PER_EVENT: u64 = 4;
 /// Characters of a failure's detail.
 const MAX_DETAIL: usize = 300;
 
@@ -37,6 +42,7 @@ pub struct Reading {
     status: u16,
     sent: u64,
     max_chunks: usize,
+    max_bytes: u64,
     /// The reader, or the body of something that is no event stream.
     body: Body,
     /// First byte of the body.
@@ -50,7 +56,9 @@ pub struct Reading {
     /// Last chunk with text.
     pub last_text: Option<u64>,
     /// All chunks with text, after `sent`.
-    pub chunks: Vec<u64>,
+    pub chunks: ChunkLog,
+    /// Output tokens as the server counted them at the last chunk with text.
+    counted: u32,
     /// Events of any kind.
     pub events: u32,
     /// Reads of the socket that brought bytes of the body.
@@ -85,13 +93,15 @@ impl Reading {
             status,
             sent,
             max_chunks: MAX_CHUNKS.max(expected_chunks.saturating_mul(2)),
+            max_bytes: MAX_BYTES.max(MAX_BYTES_PER_CHUNK.saturating_mul(expected_chunks as u64)),
             body: if is_stream { Body::Stream(SseReader::new(MAX_EVENT_BYTES)) } else { Body::Other(Vec::new()) },
             first_byte: None,
             first_text: None,
             second_text: None,
             first_output: None,
             last_text: None,
-            chunks: Vec::with_capacity(room),
+            chunks: ChunkLog::with_room(room),
+            counted: 0,
             events: 0,
             reads: 0,
             bytes: 0,
@@ -111,6 +121,10 @@ impl Reading {
             self.last_read = Some(read);
             self.reads += 1;
         }
+        if self.bytes > self.max_bytes {
+            self.fail(FailureClass::TooLarge, format!("more than {} bytes", self.max_bytes));
+            return ControlFlow::Break(());
+        }
         // Taken out, so that the reader may borrow the bytes while the rest of `self` takes the events.
         match std::mem::replace(&mut self.body, Body::Other(Vec::new())) {
             Body::Stream(mut reader) => {
@@ -119,8 +133,9 @@ impl Reading {
                 self.body = Body::Stream(reader);
                 if let Err(error) = fed {
                     self.fail(FailureClass::TooLarge, error.to_string());
-                } else if self.events == 0 && stray > MAX_STRAY {
-                    self.fail(FailureClass::Malformed, format!("{stray} lines and no event among them"));
+                } else if stray > MAX_STRAY + MAX_STRAY_PER_EVENT * u64::from(self.events) {
+                    let text = format!("{stray} lines that are none of an event stream, and {} events", self.events);
+                    self.fail(FailureClass::Malformed, text);
                 }
                 match self.failure {
                     Some((FailureClass::Malformed | FailureClass::TooLarge, _)) => ControlFlow::Break(()),
@@ -168,7 +183,9 @@ impl Reading {
                 self.fail(FailureClass::TooLarge, format!("more than {} chunks", self.max_chunks));
                 return ControlFlow::Break(());
             }
-            self.chunks.push(stamp.saturating_sub(self.sent));
+            let counted = chunk.usage.and_then(|usage| usage.completion_tokens);
+            let tokens = counted.map(|counted| counted.saturating_sub(std::mem::replace(&mut self.counted, counted)));
+            self.chunks.push(stamp.saturating_sub(self.sent), tokens);
             if self.first_text.is_none() {
                 self.first_text = Some(stamp);
             } else if self.second_text.is_none() {

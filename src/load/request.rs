@@ -59,7 +59,8 @@ pub struct Capabilities {
     pub ignore_eos: bool,
     /// `stream_options.include_usage`: tokens are counted by the server.
     pub include_usage: bool,
-    /// `stream_options.continuous_usage_stats`: also within the stream. Known and not used: it makes every event larger.
+    /// `stream_options.continuous_usage_stats`: also with every chunk, so that a server may merge tokens and each is still
+    /// known. Only where the canary's answer had it.
     pub continuous_usage: bool,
     /// The server leaves a connection open after an answer. llama.cpp announces it and closes nevertheless: then every
     /// request needs a connection of its own, or it meets a closing one.
@@ -138,7 +139,12 @@ impl RequestShape {
             body.insert("ignore_eos".to_owned(), json!(true));
         }
         if capabilities.include_usage {
-            body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+            let options = if capabilities.continuous_usage {
+                json!({"include_usage": true, "continuous_usage_stats": true})
+            } else {
+                json!({"include_usage": true})
+            };
+            body.insert("stream_options".to_owned(), options);
         }
         if let Some(temperature) = self.temperature {
             body.insert("temperature".to_owned(), json!(temperature));
@@ -178,8 +184,12 @@ mod tests {
         assert_eq!(
             Value::Object(shape(Api::Chat).body(&Capabilities::default(), "a b", 7)),
             json!({"model": "m", "messages": [{"role": "user", "content": "a b"}], "stream": true, "max_tokens": 7,
-                   "min_tokens": 7, "ignore_eos": true, "stream_options": {"include_usage": true}})
+                   "min_tokens": 7, "ignore_eos": true,
+                   "stream_options": {"include_usage": true, "continuous_usage_stats": true}})
         );
+        let at_the_end_only = Capabilities { continuous_usage: false, ..Capabilities::default() };
+        let options = &shape(Api::Chat).body(&at_the_end_only, "a", 1)["stream_options"];
+        assert_eq!(*options, json!({"include_usage": true}));
     }
 
     #[test]

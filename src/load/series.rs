@@ -3,6 +3,7 @@
 //! Nothing here touches the generator: it runs on the runtime of whoever calls it, not on the threads of the slots, with
 //! connections of its own, a limit for every answer, and no more than one question to a page at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct SeriesSource {
     pub endpoint: Endpoint,
     /// The part of the deployment that it is of; `None`: what the page itself says.
     pub role: Option<String>,
+    /// Of a page that tells of all GPUs of a node: the server's pods as `namespace/name`, with what each is a part of.
+    pub gpus_of: BTreeMap<String, Option<String>>,
 }
 
 /// All that was heard.
@@ -110,7 +113,10 @@ async fn ask(pages: &[Page], round: u64) -> Vec<(usize, Option<ServerScrape>)> {
 /// One page; `None` when it does not answer, or says nothing that is known.
 async fn scrape(source: &SeriesSource, round: u64) -> Option<ServerScrape> {
     let answer = source.endpoint.get("/metrics", LIMIT).await.ok().filter(|answer| answer.status == 200)?;
-    let values = parse_series(&String::from_utf8_lossy(&answer.body), source.role.as_deref());
+    let mut values = parse_series(&String::from_utf8_lossy(&answer.body), source.role.as_deref());
+    if !source.gpus_of.is_empty() {
+        values = of_pods(values, &source.gpus_of);
+    }
     (!values.is_empty()).then(|| ServerScrape { t_s: 0.0, round, url: source.endpoint.url().to_owned(), values })
 }
 
@@ -149,10 +155,29 @@ pub fn parse_series(page: &str, role: Option<&str>) -> Vec<ServerValue> {
     values
 }
 
+/// Of a node's GPUs those that these pods hold, each as a GPU of what its pod is a part of. Where the page does not tell at all
+/// who holds a GPU nobody can tell them apart: then all are kept, of no part.
+fn of_pods(mut values: Vec<ServerValue>, pods: &BTreeMap<String, Option<String>>) -> Vec<ServerValue> {
+    values.retain(|value| value.gpu.is_some());
+    let holder = |value: &ServerValue| value.gpu.as_ref().and_then(|gpu| gpu.pod.clone());
+    if values.iter().all(|value| holder(value).is_none()) {
+        return values;
+    }
+    let part = |value: &ServerValue| {
+        let namespace = value.gpu.as_ref()?.namespace.clone().unwrap_or_default();
+        pods.get(&format!("{namespace}/{}", holder(value)?)).cloned()
+    };
+    values.into_iter().filter_map(|value| Some(ServerValue { role: part(&value)?, ..value })).collect()
+}
+
 fn of_line(series: &ServerSeries, line: &Line<'_>, role: Option<&str>) -> ServerValue {
     let gpu = match series.kind {
         SeriesKind::OfGpu => Some(Gpu {
-            number: line.label("gpu").unwrap_or_default(),
+            // A slice of a GPU (MIG) is one of its own.
+            number: match (line.label("gpu").unwrap_or_default(), line.label("GPU_I_ID")) {
+                (gpu, Some(slice)) => format!("{gpu}/{slice}"),
+                (gpu, None) => gpu,
+            },
             node: line.label("Hostname"),
             model: line.label("modelName"),
             pod: line.label("pod").or_else(|| line.label("exported_pod")),
@@ -239,6 +264,57 @@ mod tests {
         assert_eq!(values[1].gpu.as_ref().unwrap().pod, None);
     }
 
+    /// Two pods of ours, one of somebody else, one GPU idle: as the exporter of a node says it.
+    fn node_page(with_pods: bool) -> String {
+        let mut page =
+            String::from("# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).\n# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n");
+        for (gpu, (namespace, pod)) in
+            [("bench", "agg-prefill-0"), ("bench", "agg-decode-0"), ("other", "agg-decode-0"), ("", "")]
+                .iter()
+                .enumerate()
+        {
+            let holder = if with_pods {
+                format!(",container=\"main\",namespace=\"{namespace}\",pod=\"{pod}\"")
+            } else {
+                String::new()
+            };
+            page.push_str(&format!(
+                "DCGM_FI_DEV_GPU_UTIL{{gpu=\"{gpu}\",UUID=\"GPU-5{gpu}\",pci_bus_id=\"00000000:0{gpu}:00.0\",device=\"nvidia{gpu}\",\
+                 modelName=\"NVIDIA H100 80GB HBM3\",Hostname=\"node-1\",DCGM_FI_DRIVER_VERSION=\"550.54\"{holder}}} {gpu}0\n"
+            ));
+        }
+        page
+    }
+
+    #[test]
+    fn of_a_nodes_gpus_only_those_of_the_deployments_pods_are_told_each_with_its_part() {
+        let pods = BTreeMap::from([
+            ("bench/agg-prefill-0".to_owned(), Some("prefill".to_owned())),
+            ("bench/agg-decode-0".to_owned(), Some("decode".to_owned())),
+        ]);
+        let told = |with_pods| -> Vec<_> {
+            let values = of_pods(parse_series(&node_page(with_pods), None), &pods);
+            values.into_iter().map(|value| (value.gpu.unwrap().number, value.role, value.value)).collect()
+        };
+        let part = |part: &str| Some(part.to_owned());
+        assert_eq!(told(true), [("0".to_owned(), part("prefill"), 0.0), ("1".to_owned(), part("decode"), 10.0)]);
+        // An exporter that does not know pods: nobody can tell whose GPUs they are.
+        let all: Vec<_> = told(false).into_iter().map(|(number, part, _)| (number, part)).collect();
+        assert_eq!(all, ["0", "1", "2", "3"].map(|number| (number.to_owned(), None)));
+        let strangers = BTreeMap::from([("bench/else".to_owned(), None)]);
+        assert!(of_pods(parse_series(&node_page(true), None), &strangers).is_empty());
+    }
+
+    #[test]
+    fn slices_of_a_gpu_are_told_apart() {
+        let slice =
+            |id: u32| format!("DCGM_FI_DEV_FB_USED{{gpu=\"0\",GPU_I_PROFILE=\"1g.10gb\",GPU_I_ID=\"{id}\"}} {id}00\n");
+        let values = parse_series(&(slice(7) + &slice(8)), None);
+        let told: Vec<_> =
+            values.iter().map(|value| (value.gpu.as_ref().unwrap().number.as_str(), value.value)).collect();
+        assert_eq!(told, [("0/7", 700.0), ("0/8", 800.0)]);
+    }
+
     /// A page whose number of running requests grows with each question; after some of them it ends the asking.
     async fn serve(listener: TcpListener, enough: CancellationToken) {
         for asked in 0.. {
@@ -255,7 +331,7 @@ mod tests {
 
     fn source(url: String) -> SeriesSource {
         let endpoint = Endpoint::new(&EndpointSpec { url, ..EndpointSpec::default() }).unwrap();
-        SeriesSource { endpoint, role: None }
+        SeriesSource { endpoint, role: None, gpus_of: BTreeMap::new() }
     }
 
     #[tokio::test]

@@ -21,7 +21,8 @@ use super::queue::Queue;
 use super::reading::shorten;
 use super::request::Prepared;
 use super::room;
-use super::spill::Kept;
+use super::spill::{Kept, ToDisk};
+use super::stage::join;
 use super::stamped::nanos_since;
 use crate::measure::{FailureClass, Outcome, RequestRecord};
 
@@ -51,7 +52,7 @@ pub(super) struct Shared {
     pub(super) prompts: Arc<Prompts>,
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<LiveProgress>,
-    pub(super) spill: Option<mpsc::Sender<Kept>>,
+    pub(super) spill: Option<ToDisk>,
     /// Takes the value of a finished request, where the level ends by precision.
     pub(super) values: Option<mpsc::UnboundedSender<f64>>,
     /// Time zero of all stamps.
@@ -94,7 +95,7 @@ impl Shared {
         }
         if let Some(spill) = &self.spill {
             let (index, sent, id) = (record.index, record.sent, record.id.clone());
-            if spill.send(Kept { index, sent, id, request: body, raw }).await.is_err() {
+            if !spill.send(Kept { index, sent, id, request: body, raw }).await {
                 self.close(EndedBy::Storage);
                 self.abort.raise();
             }
@@ -187,8 +188,8 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
     let all = async {
         while let Some(joined) = tasks.join_next().await {
             match joined {
-                Ok(slot) => {
-                    report.records.extend(slot.records);
+                Ok(mut slot) => {
+                    join(&mut report.records, &mut slot.records);
                     report.totals = report.totals.plus(slot.totals);
                     report.fill_requests += slot.fill_requests;
                 }

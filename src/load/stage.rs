@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::slots::{Shared, ThreadReport};
 use super::spill::Spill;
 use crate::base::{Clock, SystemClock, Timestamp};
-use crate::measure::GeneratorHealth;
+use crate::measure::{GeneratorHealth, RequestRecord};
 
 /// How often what is known is looked at, where a level ends by precision or its time is over too early.
 const LOOK: Duration = Duration::from_millis(200);
@@ -67,7 +67,7 @@ impl Stage {
             prompts: Arc::clone(prompts),
             queue: Arc::clone(queue),
             progress,
-            spill: spill.as_ref().map(|spill| spill.sender.clone()),
+            spill: spill.as_ref().map(|spill| spill.to.clone()),
             values: values.is_some().then_some(tell),
             origin: Instant::now(),
             start: spec.start.map(moment),
@@ -134,7 +134,7 @@ impl Stage {
         }
         let gathered = gathered?;
         let mut run = LevelRun {
-            records: Vec::with_capacity(gathered.iter().map(|report| report.records.len()).sum()),
+            records: Vec::new(),
             health: GeneratorHealth::default(),
             origin,
             fill_requests: gathered.iter().map(|report| report.fill_requests).sum(),
@@ -143,14 +143,24 @@ impl Stage {
             failed,
         };
         let mut thread_health = Vec::with_capacity(gathered.len());
-        for report in gathered {
-            run.records.extend(report.records);
+        for mut report in gathered {
+            join(&mut run.records, &mut report.records);
             thread_health.push(report.health);
         }
-        run.records.sort_by_key(|record| (record.sent, record.index));
+        // In place: a stable sort would take half of it once more, and no two are equal.
+        run.records.sort_unstable_by_key(|record| (record.sent, record.index));
         let wall = began.elapsed().as_secs_f64();
         run.health = health(&run.records, &thread_health, process_cpu_seconds() - cpu, wall);
         Ok(run)
+    }
+}
+
+/// Adds records to others. A list that is the first is taken as it is: a million of them are not held twice.
+pub(super) fn join(all: &mut Vec<RequestRecord>, more: &mut Vec<RequestRecord>) {
+    if all.is_empty() {
+        std::mem::swap(all, more);
+    } else {
+        all.append(more);
     }
 }
 

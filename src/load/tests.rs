@@ -1,5 +1,6 @@
 //! Whole levels and probes against scripted servers on loopback: counts, classes and order, never durations.
 
+mod floods;
 mod levels;
 mod open;
 mod probes;

@@ -24,8 +24,9 @@ pub enum Better {
 pub enum Formula {
     /// One value per successful request; the point has its distribution.
     PerRequest(fn(&RequestRecord) -> Option<f64>),
-    /// Several values per successful request, added to the list; the point has the distribution of all of them together.
-    Pooled(fn(&RequestRecord, &mut Vec<f64>)),
+    /// Several values per successful request, each with how many times it counts; the point has the distribution of all of
+    /// them together.
+    Pooled(fn(&RequestRecord, &mut dyn FnMut(f64, u64))),
     /// One value of the whole point.
     PerPoint(fn(&PointData) -> Option<f64>),
 }
@@ -53,9 +54,14 @@ fn ms(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e6
 }
 
+/// Time between first and last text over the tokens that came after the first `first` of them.
+fn per_token(record: &RequestRecord, first: u32) -> Option<f64> {
+    let after = record.output_tokens?.checked_sub(first).filter(|after| *after > 0)?;
+    Some(ms(record.first_text?, record.last_text?) / f64::from(after))
+}
+
 fn itl(record: &RequestRecord) -> Option<f64> {
-    let tokens = record.output_tokens.filter(|tokens| *tokens >= 2)?;
-    Some(ms(record.first_text?, record.last_text?) / f64::from(tokens - 1))
+    per_token(record, record.first_tokens())
 }
 
 /// Seconds from the first send to the last end, over all requests that were not given up by us.
@@ -84,8 +90,30 @@ fn steady_throughput(point: &PointData) -> Option<f64> {
 }
 
 /// Gaps between successive chunks with text, however many tokens they carry.
-fn chunk_gaps(record: &RequestRecord, into: &mut Vec<f64>) {
-    into.extend(record.chunks.windows(2).map(|pair| ms(pair[0], pair[1])));
+fn chunk_gaps(record: &RequestRecord, see: &mut dyn FnMut(f64, u64)) {
+    let mut before = None;
+    for chunk in record.chunks.iter() {
+        if let Some(before) = before.replace(chunk.at) {
+            see(ms(before, chunk.at), 1);
+        }
+    }
+}
+
+/// The same shared among the tokens that ended each gap, where they are known.
+fn token_gaps(record: &RequestRecord, see: &mut dyn FnMut(f64, u64)) {
+    if record.chunks.first_tokens().is_none() {
+        return;
+    }
+    let mut before = None;
+    for chunk in record.chunks.iter() {
+        // A chunk that ends no token, such as the second half of a character: the gap goes on.
+        if before.is_some() && chunk.tokens == 0 {
+            continue;
+        }
+        if let Some(before) = before.replace(chunk.at) {
+            see(ms(before, chunk.at) / f64::from(chunk.tokens), u64::from(chunk.tokens));
+        }
+    }
 }
 
 /// Requests under way on average: each request's time under way over the time of all of them.
@@ -134,8 +162,17 @@ pub const METRICS: &[Metric] = &[
         title: "Inter-token latency",
         unit: "ms",
         better: Better::Lower,
-        definition: "(last chunk with text - first chunk with text) / (N - 1), N >= 2 output tokens",
+        definition: "(last chunk with text - first) / (N - n): n of N tokens came in the first, 1 if the server does not tell",
         formula: Formula::PerRequest(itl),
+    },
+    Metric {
+        id: "time-per-output-token",
+        short: "tpot",
+        title: "Time per output token",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "(last chunk with text - first) / (N - 1), as in vLLM's bench, AIPerf and MLPerf: takes the first chunk for a token",
+        formula: Formula::PerRequest(|record| per_token(record, 1)),
     },
     Metric {
         id: "chunk-gap",
@@ -145,6 +182,27 @@ pub const METRICS: &[Metric] = &[
         better: Better::Lower,
         definition: "time between successive chunks with text, all gaps of all requests together; vLLM's bench calls it ITL",
         formula: Formula::Pooled(chunk_gaps),
+    },
+    Metric {
+        id: "token-gap",
+        short: "token_gap",
+        title: "Token gap",
+        unit: "ms",
+        better: Better::Lower,
+        definition: "chunk gap / tokens of the chunk that ends it, once for each of these tokens; where the server counts along",
+        formula: Formula::Pooled(token_gaps),
+    },
+    Metric {
+        id: "tokens-per-chunk",
+        short: "tok_chunk",
+        title: "Tokens per chunk",
+        unit: "tokens",
+        better: Better::Neutral,
+        definition: "N / chunks with text: more than 1 where the server merges tokens",
+        formula: Formula::PerRequest(|record| {
+            let chunks = Some(record.chunks.len()).filter(|chunks| *chunks > 0)?;
+            Some(f64::from(record.output_tokens?) / chunks as f64)
+        }),
     },
     Metric {
         id: "request-latency",
@@ -188,8 +246,7 @@ pub const METRICS: &[Metric] = &[
         title: "Normalised latency",
         unit: "ms/token",
         better: Better::Lower,
-        definition: "(last chunk with text - send) / N: time per output token with the TTFT in it; TPOT without it, \
-                     (latency - TTFT) / (N - 1) as in vLLM's bench, AIPerf and MLPerf, is the inter-token latency",
+        definition: "(last chunk with text - send) / N: time per output token with the TTFT in it",
         formula: Formula::PerRequest(|record| {
             let tokens = record.output_tokens.filter(|tokens| *tokens > 0)?;
             Some(ms(record.begun(), record.last_text?) / f64::from(tokens))
@@ -287,7 +344,7 @@ pub const METRICS: &[Metric] = &[
         title: "Goodput",
         unit: "req/s",
         better: Better::Higher,
-        definition: "requests that keep every objective on a metric of single requests / (last end - first send)",
+        definition: "requests that keep the objectives on metrics of single requests (the loosest on each) / (last end - first send)",
         formula: Formula::PerPoint(|point| {
             Some(goodput(&point.records, &point.objectives)?.good as f64 / duration_seconds(point)?)
         }),
@@ -298,8 +355,7 @@ pub const METRICS: &[Metric] = &[
         title: "Share of good requests",
         unit: "%",
         better: Better::Higher,
-        definition: "100 x requests that keep every objective (of two on one metric the looser) / (successful + failed; open \
-                     loop: all arrivals)",
+        definition: "100 x requests that keep the objectives / all: failed ones, and arrivals (open loop) never answered, too",
         formula: Formula::PerPoint(|point| Some(100.0 * goodput(&point.records, &point.objectives)?.share)),
     },
     Metric {
@@ -326,13 +382,8 @@ pub const METRICS: &[Metric] = &[
 ];
 
 /// Other names that the field gives to rows of the table.
-const ALSO_CALLED: &[(&str, &str)] = &[
-    ("tpot", "inter-token-latency"),
-    ("time-per-output-token", "inter-token-latency"),
-    ("inter-chunk-latency", "chunk-gap"),
-    ("e2e", "request-latency"),
-    ("end-to-end-latency", "request-latency"),
-];
+const ALSO_CALLED: &[(&str, &str)] =
+    &[("inter-chunk-latency", "chunk-gap"), ("e2e", "request-latency"), ("end-to-end-latency", "request-latency")];
 
 /// The row with that id, short name, or other name that the field gives it.
 pub fn metric(id: &str) -> Option<&'static Metric> {
@@ -343,6 +394,7 @@ pub fn metric(id: &str) -> Option<&'static Metric> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Chunks;
     use crate::measure::sample::{Shape, point, summary};
 
     #[test]
@@ -361,14 +413,42 @@ mod tests {
         let found = summary(Shape { requests: 10, osl: 5, ..Shape::default() });
         let gaps = &found.distributions["chunk-gap"];
         assert_eq!((gaps.n, gaps.mean.round()), (40, 10.0));
+        // Forty gaps, and of ten requests only: no p90.
+        assert_eq!((gaps.statistic("p90"), gaps.statistic("p50").is_some()), (None, true));
         // A server that merges two tokens into each chunk doubles the gap and not the ITL.
         let mut merged = point(Shape { requests: 10, osl: 5, ..Shape::default() });
         for record in &mut merged.records {
-            record.chunks = record.chunks.iter().copied().step_by(2).collect();
+            record.chunks = Chunks::at(record.chunks.iter().map(|chunk| chunk.at).step_by(2));
         }
         let merged = crate::measure::PointSummary::of(&merged);
         let mean = |id: &str| merged.distributions[id].mean;
         assert!((mean("chunk-gap") - 20.0).abs() < 1e-3 && (mean("inter-token-latency") - 10.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn where_the_server_counts_along_each_token_has_its_gap_and_the_first_chunks_have_none() {
+        let mut merged = point(Shape { requests: 10, osl: 5, ..Shape::default() });
+        for record in &mut merged.records {
+            let at: Vec<u64> = record.chunks.iter().map(|chunk| chunk.at).collect();
+            record.first_text = Some(record.sent + at[1]);
+            record.chunks = Chunks::with_tokens([(at[1], 2), (at[3], 2), (at[4], 1)]);
+        }
+        let found = crate::measure::PointSummary::of(&merged);
+        let mean = |id: &str| found.distributions[id].mean;
+        assert!((mean("inter-token-latency") - 10.0).abs() < 1e-3, "{}", mean("inter-token-latency"));
+        assert!((mean("time-per-output-token") - 30.0 / 4.0).abs() < 1e-3);
+        assert!((mean("tokens-per-chunk") - 5.0 / 3.0).abs() < 1e-9);
+        let gaps = &found.distributions["token-gap"];
+        assert!(gaps.n == 30 && (gaps.mean - 10.0).abs() < 1e-3 && gaps.std < 1e-3, "{gaps:?}");
+        assert_eq!((found.distributions["chunk-gap"].n, found.chunk_tokens_told), (20, 10));
+    }
+
+    #[test]
+    fn an_answer_in_one_chunk_has_no_inter_token_latency() {
+        let mut whole = point(Shape { requests: 1, osl: 5, ..Shape::default() });
+        let record = &mut whole.records[0];
+        record.chunks = Chunks::with_tokens([(7, 5)]);
+        assert_eq!((itl(record), per_token(record, 1).is_some()), (None, true));
     }
 
     #[test]

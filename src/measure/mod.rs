@@ -2,6 +2,7 @@
 //!
 //! Pure and synchronous. Whatever is printed anywhere was computed here, by one formula under one name.
 
+mod chunks;
 mod compare;
 mod content;
 mod metric;
@@ -9,6 +10,7 @@ mod objective;
 mod paired;
 mod pareto;
 mod point;
+mod pooled;
 mod precision;
 mod rate;
 mod record;
@@ -26,6 +28,7 @@ mod truncation;
 mod validity;
 mod window;
 
+pub use chunks::{ChunkLog, Chunks, TextChunk};
 pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
 pub use content::{
     Content, ContentLengths, Dataset, DatasetRequest, Message, MixPart, PrefixScope, SharedPrefix, Source, TRACE_BLOCK,
@@ -37,7 +40,7 @@ pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, j
 pub use paired::{Paired, holm, paired};
 pub use pareto::frontier;
 pub use point::{Counts, FailureCount, GeneratorHealth, Level, LevelKind, PointData, PointMeta};
-pub use precision::{BATCHES, Precision, PrecisionRule, batch_means};
+pub use precision::{BATCHES, KnownStatistic, Precision, PrecisionRule, batch_means, batch_percentile};
 pub use rate::Rate;
 pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
 pub use same_work::different_work;
@@ -49,6 +52,6 @@ pub use server::{
 };
 pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
-pub use steady::{COV_LIMIT, DRIFT_LIMIT, STEADY_METRICS, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
+pub use steady::{COV_LIMIT, DRIFT_LIMIT, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
 pub use summary::{Asked, CounterCheck, PointSummary};
 pub use validity::{Breach, GENERATOR_LIMITED, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};

@@ -83,7 +83,7 @@ fn why_unknown(summary: &PointSummary, id: &str, statistic: &str) -> String {
     let percentile = statistic.strip_prefix('p').and_then(|p| p.parse().ok());
     match (summary.distributions.get(id), percentile) {
         (Some(sample), Some(p)) if sample.percentile(p).is_some() => {
-            format!("{statistic} needs {} requests, there are {}", smallest_sample(p), sample.n)
+            format!("{statistic} needs {} requests, there are {}", smallest_sample(p), sample.requests())
         }
         (Some(_), _) => format!("no statistic `{statistic}` is kept"),
         (None, _) => format!("{id} was not measured"),
@@ -126,8 +126,7 @@ pub fn best_level<'a>(points: impl IntoIterator<Item = &'a PointSummary>, bounds
 pub struct Goodput {
     /// Those that did.
     pub good: u64,
-    /// Their share of all that were asked, failures included, 0 to 1. What we gave up at the end of a closed loop was not
-    /// asked for; in an open loop it came and was not served.
+    /// Their share of all, failures included, and in an open loop arrivals never sent or given up by us, 0 to 1.
     pub share: f64,
 }
 
@@ -137,7 +136,8 @@ pub struct Goodput {
 /// request that lacks a metric, such as the ITL of one token, keeps its bound.
 pub fn goodput(records: &[RequestRecord], bounds: &[Bound]) -> Option<Goodput> {
     let limits = request_bounds(bounds);
-    // An arrival of an open loop that was given up, or never sent, was not served: it counts as bad.
+    // An arrival that was never sent, or not answered when the level ended, was not served: it counts as bad. In a closed loop
+    // what was given up says nothing: nobody but ourselves had asked for it.
     let was_asked = |record: &&RequestRecord| !super::summary::is_cancelled(record) || record.due.is_some();
     let judged = records.iter().filter(was_asked).count();
     if limits.is_empty() || judged == 0 {
@@ -170,8 +170,8 @@ pub(crate) fn request_bounds(bounds: &[Bound]) -> Vec<&Bound> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::record::{FailureClass, Outcome};
     use crate::measure::sample::{Shape, point, summary};
+    use crate::measure::{FailureClass, Outcome};
 
     fn bound(metric: &str, statistic: &str, bound: f64) -> Bound {
         Bound { metric: metric.to_owned(), statistic: statistic.to_owned(), bound }
@@ -235,6 +235,15 @@ mod tests {
         let half = goodput(&point(Shape { requests: 210, ..Shape::default() }).records, &[bound("ttft", "p99", 100.0)]);
         assert_eq!(half.map(|half| half.good), Some(110));
         assert_eq!(goodput(&data.records, &[bound("output-throughput", "value", 1.0)]), None);
+        // Given up by us: in a closed loop in nothing, in an open loop an arrival that was not served.
+        let mut given_up = data.clone();
+        for record in given_up.records.iter_mut().filter(|record| !record.is_ok()) {
+            let detail = "the level was ended".to_owned();
+            record.outcome = Outcome::Failed { class: FailureClass::Cancelled, detail };
+        }
+        assert_eq!(goodput(&given_up.records, &all), Some(Goodput { good: 360, share: 1.0 }));
+        given_up.records.iter_mut().for_each(|record| record.due = Some(record.scheduled));
+        assert_eq!(goodput(&given_up.records, &all), Some(Goodput { good: 360, share: 0.9 }));
         assert_eq!(goodput(&[], &all), None);
     }
 

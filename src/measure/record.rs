@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::chunks::Chunks;
+
 /// One request, as it was seen from the client.
 ///
 /// All times are nanoseconds since the origin of its level (see [`super::PointMeta::origin`]), on a clock that never
@@ -41,8 +43,8 @@ pub struct RequestRecord {
     pub last_text: Option<u64>,
     /// The stream ended, or the request was given up.
     pub end: u64,
-    /// Every chunk with text, as nanoseconds after `sent`.
-    pub chunks: Vec<u64>,
+    /// Every chunk with text, and its tokens where the server tells them of every chunk.
+    pub chunks: Chunks,
     /// Reads of the socket that carried body bytes.
     pub reads: u32,
     /// SSE events in the body, of any kind.
@@ -78,6 +80,12 @@ impl RequestRecord {
     /// The moment from which latencies count: its arrival in an open loop, its sending in a closed one.
     pub fn begun(&self) -> u64 {
         self.due.unwrap_or(self.sent)
+    }
+
+    /// Output tokens that had come with the first chunk with text: those that the server told, else one.
+    pub fn first_tokens(&self) -> u32 {
+        // Where text came the server may still count none: then its count lags, and nothing was merged.
+        self.chunks.first_tokens().unwrap_or(1).max(1)
     }
 
     /// Whether the request did what was asked.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bound, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary, RequestRecord,
-    Series, TokenSource,
+    Bound, Chunks, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary,
+    RequestRecord, Series, TokenSource,
 };
 use crate::base::{Name, Timestamp};
 
@@ -128,7 +128,7 @@ fn record(shape: Shape, index: u64, free: &mut [u64]) -> RequestRecord {
         first_output: seen(sent + chunks[0]),
         last_text: seen(last),
         end: last,
-        chunks: if failed { Vec::new() } else { chunks },
+        chunks: if failed { Chunks::default() } else { Chunks::with_tokens(chunks.into_iter().map(|at| (at, 1))) },
         reads: shape.osl,
         events: shape.osl + 2,
         bytes: 200 * u64::from(shape.osl),

@@ -86,6 +86,7 @@ pub const SERVER_SERIES: &[ServerSeries] = &[
         names: &[
             "vllm:prefix_cache_hits_total",
             "vllm:gpu_prefix_cache_hits_total",
+            "vllm:prompt_tokens_cached_total",
             "sglang:cached_tokens_total",
             "llamacpp:prompt_tokens_cached_total",
             "simulated_cached_tokens_total",

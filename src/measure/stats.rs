@@ -11,6 +11,10 @@ pub const PERCENTILES: [u8; 9] = [1, 5, 10, 25, 50, 75, 90, 95, 99];
 pub struct Distribution {
     /// Size of the sample.
     pub n: u64,
+    /// Requests that it is of, where each of them has several values: they are alike, and a percentile is no better known than
+    /// by so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
     /// Arithmetic mean.
     pub mean: f64,
     /// Population standard deviation, as numpy's default.
@@ -45,6 +49,7 @@ impl Distribution {
         let variance = sample.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
         Some(Self {
             n: sample.len() as u64,
+            requests: None,
             mean,
             std: variance.sqrt(),
             min,
@@ -58,9 +63,14 @@ impl Distribution {
         PERCENTILES.iter().position(|known| *known == p).map(|place| self.percentiles[place]).filter(|v| !v.is_nan())
     }
 
+    /// How many values that are not alike it has: what decides which percentiles may be printed.
+    pub fn requests(&self) -> u64 {
+        self.requests.unwrap_or(self.n)
+    }
+
     /// The same, but only from [`smallest_sample`] requests on: what may be printed and drawn.
     pub fn trusted_percentile(&self, p: u8) -> Option<f64> {
-        if self.n < smallest_sample(p) { None } else { self.percentile(p) }
+        if self.requests() < smallest_sample(p) { None } else { self.percentile(p) }
     }
 
     /// A statistic by its name: `mean`, `std`, `min`, `max`, `p50`, ...; percentiles only when they may be printed.
@@ -87,9 +97,12 @@ pub(super) fn mean_of(values: &[f64]) -> f64 {
 /// When the sample is empty.
 pub fn percentile(sorted: &[f64], q: f64) -> f64 {
     let place = q * (sorted.len() - 1) as f64;
-    let below = place.floor();
-    let (low, high) = (sorted[below as usize], sorted[place.ceil() as usize]);
-    low + (high - low) * (place - below)
+    interpolated(sorted[place.floor() as usize], sorted[place.ceil() as usize], place)
+}
+
+/// What stands at `place` between the values at the whole places below and above it.
+pub(super) fn interpolated(low: f64, high: f64, place: f64) -> f64 {
+    low + (high - low) * (place - place.floor())
 }
 
 /// The smallest sample from which percentile `p` is printed: ln 0.025 / ln p, so that with 97.5 % probability at least

@@ -18,7 +18,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::metric::{Formula, metric};
+use super::metric::{Formula, METRICS, Metric, metric};
 use super::record::RequestRecord;
 use super::stats::{Distribution, mean_of, percentile};
 use super::trend::trend;
@@ -31,10 +31,8 @@ pub const COV_LIMIT: f64 = 0.15;
 pub const TREND_ALPHA: f64 = 0.05;
 /// Drift over the whole window, relative to the median, below which a trend does not matter.
 pub const DRIFT_LIMIT: f64 = 0.02;
-/// Per-request metrics that are told for the steady window, in the order in which they are printed.
-pub const STEADY_METRICS: [&str; 3] = ["time-to-first-token", "inter-token-latency", "request-latency"];
 
-/// Those of [`STEADY_METRICS`] that must be steady.
+/// Metrics that must be steady.
 const TESTED: [&str; 2] = ["time-to-first-token", "inter-token-latency"];
 /// Successful requests below which nothing can be told.
 const FEWEST: usize = 100;
@@ -59,9 +57,9 @@ pub struct SteadyWindow {
     pub state: SteadyState,
     /// What was tested, by metric.
     pub checks: Vec<SteadyCheck>,
-    /// [`STEADY_METRICS`] of the requests sent within it.
+    /// Per-request metrics by id, of the requests sent within it.
     pub distributions: IndexMap<String, Distribution>,
-    /// `request-throughput` and `output-throughput` within it.
+    /// `request-throughput`, `output-throughput` and `effective-concurrency` within it.
     pub values: IndexMap<String, f64>,
 }
 
@@ -108,12 +106,13 @@ impl SteadyWindow {
         let judged = judge(&within);
         let window = Window { from: within.get(judged.skip).map_or(busy.from, |first| first.sent), to: busy.to };
         let kept = &within[judged.skip..];
-        let distribution = |id: &&str| Some(((*id).to_owned(), Distribution::of(values(kept, id))?));
+        let distribution = |row: &Metric| Some((row.id.to_owned(), Distribution::of(values(kept, row.id))?));
         let seconds = window.seconds();
         let mut rates = IndexMap::new();
         if seconds > 0.0 {
             rates.insert("request-throughput".to_owned(), window.requests(records) / seconds);
             rates.insert("output-throughput".to_owned(), window.tokens(records) / seconds);
+            rates.insert("effective-concurrency".to_owned(), window.under_way(records) / seconds);
         }
         let after = |moment: u64| moment.saturating_sub(start) as f64 / 1e9;
         Some(Self {
@@ -122,7 +121,7 @@ impl SteadyWindow {
             requests: kept.len() as u64,
             state: judged.state,
             checks: judged.checks,
-            distributions: STEADY_METRICS.iter().filter_map(distribution).collect(),
+            distributions: METRICS.iter().filter_map(distribution).collect(),
             values: rates,
         })
     }
@@ -271,6 +270,12 @@ mod tests {
         assert!((rate / (80.0 / 0.29) - 1.0).abs() < 0.02, "{rate}");
         let requests = found.number("request-throughput", "value").unwrap();
         assert!((requests / (4.0 / 0.29) - 1.0).abs() < 0.02, "{requests}");
+        let under_way = found.number("effective-concurrency", "value").unwrap();
+        assert!((under_way - 4.0).abs() < 0.01, "{under_way}");
+        // Every metric of single requests, not only those that are tested.
+        for id in ["time-to-second-token", "time-per-output-token", "output-throughput-per-user"] {
+            assert_eq!(found.distributions[id].n, found.requests, "{id}");
+        }
         assert!(found.from_s < 0.1 * found.to_s);
     }
 

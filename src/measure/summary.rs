@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::metric::{Formula, METRICS, duration_seconds};
 use super::objective::{Bound, goodput};
 use super::point::{Counts, FailureCount, GeneratorHealth, PointData, PointMeta};
+use super::pooled;
 use super::record::{FailureClass, Outcome, RequestRecord, TokenSource};
 use super::server::ServerView;
 use super::stats::Distribution;
@@ -40,6 +41,10 @@ pub struct PointSummary {
     /// Successful requests by where their token counts come from.
     #[serde(default)]
     pub token_sources: BTreeMap<TokenSource, u64>,
+    /// Successful requests of which the server told the tokens of every chunk (continuous usage): their inter-token latency
+    /// counts the tokens of the first chunk. Of all others one token is taken for it.
+    #[serde(default)]
+    pub chunk_tokens_told: u64,
     /// Share of prompt tokens that the server took from its cache, 0 to 1; `None` when it reports no such count.
     #[serde(default)]
     pub cached_share: Option<f64>,
@@ -109,6 +114,10 @@ impl CounterCheck {
     }
 }
 
+/// Tokens beyond one a chunk from which a server is said to merge them: below it tokens without text, or ones that hold half
+/// a character, look the same.
+const MERGED: f64 = 0.02;
+
 impl PointSummary {
     /// Computes every row of the table.
     pub fn of(point: &PointData) -> Self {
@@ -121,13 +130,15 @@ impl PointSummary {
                     distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
                 }
                 Formula::Pooled(of_request) => {
-                    let mut sample = Vec::new();
-                    point
-                        .records
-                        .iter()
-                        .filter(|record| record.is_ok())
-                        .for_each(|record| of_request(record, &mut sample));
-                    distributions.extend(Distribution::of(sample).map(|found| (metric.id.to_owned(), found)));
+                    let good = || point.records.iter().filter(|record| record.is_ok());
+                    let found = pooled::distribution(&|see| good().for_each(|record| of_request(record, see)));
+                    let has_some = |record: &&RequestRecord| {
+                        let mut some = false;
+                        of_request(record, &mut |_, _| some = true);
+                        some
+                    };
+                    let requests = Some(good().filter(has_some).count() as u64);
+                    distributions.extend(found.map(|found| (metric.id.to_owned(), Distribution { requests, ..found })));
                 }
                 Formula::PerPoint(of_point) => {
                     values.extend(of_point(point).map(|value| (metric.id.to_owned(), value)));
@@ -151,6 +162,11 @@ impl PointSummary {
                 record.finish_reason.clone().unwrap_or_else(|| "unknown".to_owned())
             }),
             token_sources: tally(&point.records, |record| record.token_source),
+            chunk_tokens_told: point
+                .records
+                .iter()
+                .filter(|record| record.is_ok() && record.chunks.first_tokens().is_some())
+                .count() as u64,
             cached_share: cached_share(&point.records),
             server_counters: Vec::new(),
             ended_by: None,
@@ -189,6 +205,13 @@ impl PointSummary {
                 self.values.insert("goodput".to_owned(), found.good as f64 / self.duration_s);
             }
         }
+    }
+
+    /// By which share the inter-token latency is too low, if the server merges tokens and does not tell how many the first
+    /// chunk holds, and that holds as many as the others: it is then (last - first) / (N - 1) instead of / (N - n).
+    pub fn itl_shortfall(&self) -> Option<f64> {
+        let (n, all) = (self.number("tokens-per-chunk", "mean")?, self.number("output-sequence-length", "mean")?);
+        (self.chunk_tokens_told < self.counts.ok && n > 1.0 + MERGED && all > 1.0).then(|| (n - 1.0) / (all - 1.0))
     }
 
     /// Whether the point may be drawn and compared.
@@ -338,6 +361,7 @@ mod tests {
             "asked",
             "finish_reasons",
             "token_sources",
+            "chunk_tokens_told",
             "cached_share",
             "server_counters",
             "ended_by",

@@ -41,14 +41,27 @@ impl Window {
         (self.from..=self.to).contains(&record.sent)
     }
 
-    /// Output tokens of successful requests that came within it. A request's tokens are spread evenly over its chunks.
+    /// Output tokens of successful requests that came within it. Where the tokens of each chunk are not known, a request's
+    /// tokens are spread evenly over its chunks.
     pub(super) fn tokens(&self, records: &[RequestRecord]) -> f64 {
         let within = |record: &RequestRecord| {
-            let came = |after: &&u64| (self.from..self.to).contains(&(record.sent + **after));
-            let share = record.chunks.iter().filter(came).count() as f64 / record.chunks.len().max(1) as f64;
-            share * f64::from(record.output_tokens.unwrap_or(0))
+            let (mut came, mut all) = (0_u64, 0_u64);
+            for chunk in record.chunks.iter() {
+                let tokens = u64::from(chunk.tokens);
+                all += tokens;
+                if (self.from..self.to).contains(&(record.sent + chunk.at)) {
+                    came += tokens;
+                }
+            }
+            came as f64 / all.max(1) as f64 * f64::from(record.output_tokens.unwrap_or(0))
         };
         records.iter().filter(|record| record.is_ok()).map(within).sum()
+    }
+
+    /// Seconds that requests were under way within it, all of them together, failed ones too.
+    pub(super) fn under_way(&self, records: &[RequestRecord]) -> f64 {
+        let inside = |record: &RequestRecord| record.end.min(self.to).saturating_sub(record.sent.max(self.from));
+        records.iter().filter(|record| !is_cancelled(record)).map(|record| inside(record) as f64 / 1e9).sum()
     }
 
     /// Successful requests that were done within it, each by the share of its time that lies inside.

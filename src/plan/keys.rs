@@ -2,6 +2,7 @@
 //! read from here; what a target adds stands in its own table.
 
 use super::shape::{Key, Shape};
+use crate::measure::KnownStatistic;
 
 /// A key that must be written.
 const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
@@ -74,7 +75,7 @@ pub(super) const OWN_FIELDS: &[(&str, &str)] = &[
 /// `[workload.precision]`
 const PRECISION: &[Key] = &[
     required("metric", Shape::Metric, "a metric that each request has, such as \"time-to-first-token\""),
-    defaulted("statistic", Shape::Choice(&["mean"]), "\"mean\"", "which statistic of it"),
+    defaulted("statistic", Shape::Choice(KnownStatistic::NAMES), "\"mean\"", "which statistic of it"),
     defaulted(
         "relative",
         Shape::Number { min: 0.001, max: 0.5 },
@@ -230,7 +231,7 @@ pub(super) const WORKLOAD: &[Key] = &[
     optional(
         "precision",
         Shape::Table(PRECISION),
-        "a level ends as soon as a mean is known so well (batch means), if its requests and time do not end it before",
+        "a level ends as soon as a statistic is known so well (by batches), if its requests and time do not end it before",
     ),
     optional(
         "grace",

@@ -284,6 +284,7 @@ pub(super) fn build(values: &Values, problems: &mut Problems) -> Option<LoadShap
         precision: match precision {
             Some(table) => Some(PrecisionRule {
                 metric: metric(&table.text("metric")?)?.id.to_owned(),
+                statistic: table.choice("statistic")?,
                 relative: table.number("relative")?,
                 confidence: table.number("confidence")?,
                 min_requests: table.whole("min-requests")?,

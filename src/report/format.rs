@@ -25,7 +25,11 @@ pub const FILE_VERSION: u32 = 3;
 pub const VERSIONS: &[(u32, &str)] = &[
     (1, "the first"),
     (2, "points: `steady`, `server`, more of `health`; `server_metrics.jsonl`"),
-    (3, "points: `series` and `facts`, in `meta`"),
+    (
+        3,
+        "requests: `chunks` may tell the tokens of each; points: `series` and `facts` in `meta`, `chunk_tokens_told`, \
+         `requests` of distributions",
+    ),
 ];
 
 /// What a file says it is.

@@ -70,6 +70,8 @@ pub(super) struct Telling {
     pub(super) finish_reason: &'static str,
     pub(super) include_usage: bool,
     pub(super) continuous_usage: bool,
+    /// Tokens of one event.
+    pub(super) tokens_per_chunk: u32,
     /// What goes wrong with it, and after how many tokens.
     pub(super) mishap: Option<(Mishap, u64)>,
 }
@@ -97,6 +99,10 @@ pub(super) struct Events {
     telling: Telling,
     account: Account,
     cached: u32,
+    /// Tokens that wait for the rest of their event.
+    gathered: u32,
+    /// Whether an event with tokens has gone out.
+    begun: bool,
     done: bool,
     /// Whether the mishap has happened.
     struck: bool,
@@ -105,7 +111,7 @@ pub(super) struct Events {
 impl Events {
     /// A stream of `tokens`; without any, a stream of only its end.
     pub(super) fn new(tokens: Option<TokenStream>, chunks: Chunks, telling: Telling, account: Account) -> Self {
-        Self { tokens, chunks, telling, account, cached: 0, done: false, struck: false }
+        Self { tokens, chunks, telling, account, cached: 0, gathered: 0, begun: false, done: false, struck: false }
     }
 
     fn usage(&self) -> Usage {
@@ -115,7 +121,7 @@ impl Events {
     fn tail(&mut self) -> Bytes {
         let usage = self.usage();
         self.account.settle(200, if self.struck { Ending::Faulted } else { Ending::Finished });
-        let Telling { finish_reason, include_usage, continuous_usage, mishap: _ } = self.telling;
+        let Telling { finish_reason, include_usage, continuous_usage, tokens_per_chunk: _, mishap: _ } = self.telling;
         self.chunks.tail(finish_reason, continuous_usage.then_some(usage), include_usage.then_some(usage))
     }
 
@@ -163,24 +169,32 @@ impl Events {
             self.done = true;
             return Poll::Ready(Some(Ok(self.tail())));
         };
-        match tokens.poll_next(cx) {
-            Poll::Pending => Poll::Pending,
-            // The engine ended first: the answer must not look whole.
-            Poll::Ready(None) => Poll::Ready(Some(Err(Cut))),
-            Poll::Ready(Some(token)) => {
-                let first = self.account.output_tokens == 0;
-                if first && token.cached_tokens > 0 {
-                    self.cached = token.cached_tokens;
-                    self.account.cached(token.cached_tokens);
+        loop {
+            match tokens.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                // The engine ended first: the answer must not look whole.
+                Poll::Ready(None) => return Poll::Ready(Some(Err(Cut))),
+                Poll::Ready(Some(token)) => {
+                    if self.account.output_tokens == 0 && token.cached_tokens > 0 {
+                        self.cached = token.cached_tokens;
+                        self.account.cached(token.cached_tokens);
+                    }
+                    self.account.token(token.due);
+                    self.gathered += 1;
+                    // A mishap strikes between two events.
+                    let strikes = self.telling.mishap.is_some_and(|(_, after)| self.account.output_tokens == after);
+                    if token.last || strikes || self.gathered >= self.telling.tokens_per_chunk {
+                        if token.last {
+                            self.tokens = None;
+                        }
+                        break;
+                    }
                 }
-                self.account.token(token.due);
-                if token.last {
-                    self.tokens = None;
-                }
-                let usage = self.telling.continuous_usage.then(|| self.usage());
-                Poll::Ready(Some(Ok(self.chunks.token(first, usage))))
             }
         }
+        let (first, count) = (!std::mem::replace(&mut self.begun, true), std::mem::take(&mut self.gathered));
+        let usage = self.telling.continuous_usage.then(|| self.usage());
+        Poll::Ready(Some(Ok(self.chunks.tokens(first, count, usage))))
     }
 }
 

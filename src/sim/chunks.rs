@@ -58,22 +58,22 @@ impl Chunks {
             first: Bytes::new(),
             next: Bytes::new(),
         };
-        chunks.first = chunks.event(&chunks.choice(true), None).into();
-        chunks.next = chunks.event(&chunks.choice(false), None).into();
+        chunks.first = chunks.event(&chunks.choice(true, 1), None).into();
+        chunks.next = chunks.event(&chunks.choice(false, 1), None).into();
         chunks
     }
 
-    fn choice(&self, first: bool) -> String {
-        let word = self.word;
+    fn choice(&self, first: bool, tokens: u32) -> String {
+        let text = format!(" {}", self.word).repeat(tokens as usize);
         match (self.api, first) {
             (Api::Chat, true) => format!(
-                r#"{{"index":0,"delta":{{"role":"assistant","content":" {word}"}},"logprobs":null,"finish_reason":null}}"#
+                r#"{{"index":0,"delta":{{"role":"assistant","content":"{text}"}},"logprobs":null,"finish_reason":null}}"#
             ),
             (Api::Chat, false) => {
-                format!(r#"{{"index":0,"delta":{{"content":" {word}"}},"logprobs":null,"finish_reason":null}}"#)
+                format!(r#"{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":null}}"#)
             }
             (Api::Completions, _) => {
-                format!(r#"{{"index":0,"text":" {word}","logprobs":null,"finish_reason":null}}"#)
+                format!(r#"{{"index":0,"text":"{text}","logprobs":null,"finish_reason":null}}"#)
             }
         }
     }
@@ -87,12 +87,13 @@ impl Chunks {
         format!("data: {{{},\"choices\":[{choice}]{usage}}}\n\n", self.head)
     }
 
-    /// The event of a token; with usage it is made anew.
-    pub(super) fn token(&self, first: bool, usage: Option<Usage>) -> Bytes {
+    /// The event of so many tokens; only that of a single one without usage need not be made anew.
+    pub(super) fn tokens(&self, first: bool, tokens: u32, usage: Option<Usage>) -> Bytes {
+        let ready = if first { &self.first } else { &self.next };
         match usage {
-            Some(_) => self.event(&self.choice(first), usage).into(),
-            None if first => self.first.clone(),
-            None => self.next.clone(),
+            None if tokens == 1 => ready.clone(),
+            Some(usage) if tokens == 1 => with_usage(ready, usage),
+            Some(_) | None => self.event(&self.choice(first, tokens), usage).into(),
         }
     }
 
@@ -125,6 +126,24 @@ impl Chunks {
         )
         .into()
     }
+}
+
+/// A ready event with usage in the place of what it says of it: once a token, so that nothing else is written anew.
+fn with_usage(event: &Bytes, usage: Usage) -> Bytes {
+    use std::fmt::Write as _;
+    let text = std::str::from_utf8(event).expect("events are made of text");
+    let end = text.rfind(']').expect("an event ends with its choices") + 1;
+    let Usage { prompt, cached, output } = usage;
+    let mut made = String::with_capacity(text.len() + 160);
+    made.push_str(&text[..end]);
+    let all = u64::from(prompt) + output;
+    // A String takes whatever is written.
+    let _ = write!(
+        made,
+        r#","usage":{{"prompt_tokens":{prompt},"completion_tokens":{output},"total_tokens":{all},"prompt_tokens_details":{{"cached_tokens":{cached}}}}}}}"#
+    );
+    made.push_str("\n\n");
+    made.into()
 }
 
 /// The event that says in mid-stream that the request failed, and the end that some servers send after it.

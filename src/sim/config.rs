@@ -93,6 +93,8 @@ pub struct SimConfig {
     pub chat_template_tokens: u32,
     /// Output tokens of a request that does not say how many it wants at most. Default 256.
     pub default_output_tokens: u32,
+    /// Tokens that a stream gathers into one event, as a server does whose front lags behind its engine. Default 1.
+    pub tokens_per_chunk: u32,
     /// Milliseconds after its start during which the server has no model yet. Default 0.
     pub startup_ms: f64,
     /// Factor on every simulated duration: 1 is real time, 0.1 runs ten times as fast. Default 1.
@@ -132,6 +134,7 @@ impl Default for SimConfig {
             max_model_len: 32_768,
             chat_template_tokens: 8,
             default_output_tokens: 256,
+            tokens_per_chunk: 1,
             startup_ms: 0.0,
             time_scale: 1.0,
             seed: 0,
@@ -206,6 +209,7 @@ impl SimConfig {
             ("max-queue", self.max_queue),
             ("max-model-len", self.max_model_len),
             ("default-output-tokens", self.default_output_tokens),
+            ("tokens-per-chunk", self.tokens_per_chunk),
         ] {
             need(count >= 1, key, "must be at least 1");
         }

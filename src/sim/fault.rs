@@ -28,6 +28,10 @@ pub enum FaultKind {
     ServerError,
     /// 400 for fields that OpenAI's own API does not have (`min_tokens`, `ignore_eos`, ...).
     RejectExtras,
+    /// 400 for `stream_options.continuous_usage_stats`.
+    RejectContinuousUsage,
+    /// Usage comes at the end of a stream only, whatever was asked, as llama.cpp does.
+    NoContinuousUsage,
     /// HTML instead of every answer.
     Html,
     /// The server never has its model: nothing is listed, `/health` and requests are 503.
@@ -51,7 +55,12 @@ impl FaultKind {
             Self::TooManyRequests => Place::Refusal(429),
             Self::Unavailable => Place::Refusal(503),
             Self::ServerError => Place::Refusal(500),
-            Self::ZeroTokens | Self::Endless | Self::NoUsage | Self::RejectExtras => Place::Answer,
+            Self::ZeroTokens
+            | Self::Endless
+            | Self::NoUsage
+            | Self::RejectExtras
+            | Self::RejectContinuousUsage
+            | Self::NoContinuousUsage => Place::Answer,
             Self::Html | Self::NeverReady | Self::WrongModel | Self::NoModel | Self::ExitAfter => Place::Server,
         }
     }

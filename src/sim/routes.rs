@@ -308,7 +308,11 @@ impl Shared {
         let telling = Telling {
             finish_reason: if output_tokens < ask.max_tokens { "stop" } else { "length" },
             include_usage: ask.include_usage && with_usage,
-            continuous_usage: ask.continuous_usage && ask.include_usage && with_usage,
+            continuous_usage: ask.continuous_usage
+                && ask.include_usage
+                && with_usage
+                && !has(FaultKind::NoContinuousUsage),
+            tokens_per_chunk: self.config.tokens_per_chunk,
             mishap: faults.iter().find_map(|fault| mishap(*fault)),
         };
         if ask.stream {
@@ -338,6 +342,9 @@ fn refuse(faults: &[Fault], ask: &Ask) -> Result<(), Failure> {
             }
             (Place::Answer, Some(extra)) if fault.kind == FaultKind::RejectExtras => {
                 return Err(Failure::bad_request(format!("Unsupported parameter(s): {extra}")));
+            }
+            (Place::Answer, _) if fault.kind == FaultKind::RejectContinuousUsage && ask.continuous_usage => {
+                return Err(Failure::bad_request("Unsupported parameter(s): stream_options.continuous_usage_stats"));
             }
             (Place::Answer | Place::Server | Place::Stream(_), _) => {}
         }

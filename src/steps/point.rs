@@ -8,8 +8,8 @@ use super::surroundings::Surroundings;
 use crate::base::digest_json;
 use crate::load::{EndedBy, LevelRun};
 use crate::measure::{
-    BATCHES, Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, Series,
-    ServerScrape, ServerView, Source, ValidityRules, excuse, judge, server_view,
+    Bound, Breach, CounterCheck, Level, PointData, PointMeta, PointSummary, RequestRecord, Series, ServerScrape,
+    ServerView, Source, ValidityRules, excuse, judge, server_view,
 };
 use crate::plan::{Api, Plan, Workload};
 use crate::report::{ExportInput, ExportSettings, Family, write_exports, write_point, write_server_metrics};
@@ -162,11 +162,13 @@ fn ended_by(ended: EndedBy, workload: &Workload, records: &[RequestRecord]) -> S
     });
     if let Some((rule, reached)) = reached {
         return format!(
-            "precision: mean {} known to {:.1} % of it at {} % confidence ({:.1} % asked; t interval over {BATCHES} batch means)",
+            "precision: {} {} known to {:.1} % of it at {} % confidence ({:.1} % asked; {})",
+            rule.statistic.as_str(),
             rule.metric,
             100.0 * reached.relative,
             100.0 * rule.confidence,
-            100.0 * rule.relative
+            100.0 * rule.relative,
+            rule.method()
         );
     }
     ended_word(ended).to_owned()

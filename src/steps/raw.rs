@@ -36,13 +36,19 @@ fn exchange(raw: RawResponse, origin: Timestamp) -> RawExchange {
     let mut pending = Vec::new();
     let mut responses = Vec::new();
     let mut last = raw.sent;
+    // Of what is pending, how much is known to hold no end: a read may bring hundreds of events, or one byte of one.
+    let mut searched = 0;
     for (at, piece) in raw.chunks {
         last = at;
         pending.extend_from_slice(&piece);
-        while let Some(end) = event_end(&pending) {
-            let rest = pending.split_off(end);
-            responses.push((origin.0 + at, text(std::mem::replace(&mut pending, rest))));
+        let mut start = 0;
+        while let Some(end) = event_end(&pending[start..], searched) {
+            responses.push((origin.0 + at, text(pending[start..start + end].to_vec())));
+            start += end;
+            searched = 0;
         }
+        pending.drain(..start);
+        searched = pending.len();
     }
     if !pending.is_empty() {
         responses.push((origin.0 + last, text(pending)));
@@ -50,9 +56,10 @@ fn exchange(raw: RawResponse, origin: Timestamp) -> RawExchange {
     RawExchange { timestamp_ns: origin.0 + raw.sent, payload: text(raw.request_body), responses }
 }
 
-/// Where the first whole event ends, its blank line included.
-fn event_end(bytes: &[u8]) -> Option<usize> {
-    (1..=bytes.len()).find(|end| bytes[..*end].ends_with(b"\n\n") || bytes[..*end].ends_with(b"\r\n\r\n"))
+/// Where the first whole event ends, its blank line included; it does not end within the first `searched` bytes.
+fn event_end(bytes: &[u8], searched: usize) -> Option<usize> {
+    let mut ends = memchr::memchr_iter(b'\n', &bytes[searched..]).map(|place| searched + place + 1);
+    ends.find(|end| bytes[..*end].ends_with(b"\n\n") || bytes[..*end].ends_with(b"\r\n\r\n"))
 }
 
 #[cfg(test)]
@@ -76,5 +83,14 @@ mod tests {
         let expected = [(110, "data: a\n\n"), (130, "data: b\n\n"), (130, "data: c\r\n\r\n"), (140, "data: [DONE]")];
         assert_eq!(found.responses, expected.map(|(at, text)| (at, text.to_owned())));
         assert_eq!((found.timestamp_ns, found.payload.as_str()), (105, "{}"));
+    }
+
+    #[test]
+    fn events_are_the_same_byte_by_byte() {
+        let body = b"data: a\n\ndata: b\r\n\r\n: c\n\n\ndata: d";
+        let whole = RawResponse { chunks: vec![(7, body.to_vec())], ..RawResponse::default() };
+        let single =
+            RawResponse { chunks: body.iter().map(|byte| (7, vec![*byte])).collect(), ..RawResponse::default() };
+        assert_eq!(exchange(single, Timestamp(0)).responses, exchange(whole, Timestamp(0)).responses);
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn patience(workload: &Workload) -> Duration {
 
 /// The server as the generator knows it: secrets by the names of their variables.
 pub(super) fn endpoint(found: &target::Endpoint) -> EndpointRef {
-    let page = |page: &MetricsUrl| MetricsPage { url: page.url.clone(), role: page.role.clone() };
+    let page = |page: &MetricsUrl| MetricsPage {
+        url: page.url.clone(),
+        role: page.role.clone(),
+        gpus_of: page.gpus_of.clone(),
+    };
     EndpointRef {
         url: found.url.clone(),
         headers_env: found.headers_env.clone(),

@@ -46,11 +46,21 @@ pub struct MetricsUrl {
     /// compared with ours: workers count the same requests again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Of a page that tells of all GPUs of a node: the deployment's pods as `namespace/name`, with what each is a part of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus_of: BTreeMap<String, Option<String>>,
+}
+
+impl MetricsUrl {
+    /// The page of one part.
+    pub fn of(url: String, role: Option<&str>) -> Self {
+        Self { url, role: role.map(str::to_owned), gpus_of: BTreeMap::new() }
+    }
 }
 
 impl From<String> for MetricsUrl {
     fn from(url: String) -> Self {
-        Self { url, role: None }
+        Self::of(url, None)
     }
 }
 
@@ -63,6 +73,8 @@ enum MetricsUrlForm {
         url: String,
         #[serde(default)]
         role: Option<String>,
+        #[serde(default)]
+        gpus_of: BTreeMap<String, Option<String>>,
     },
 }
 
@@ -70,7 +82,7 @@ impl From<MetricsUrlForm> for MetricsUrl {
     fn from(form: MetricsUrlForm) -> Self {
         match form {
             MetricsUrlForm::Url(url) => url.into(),
-            MetricsUrlForm::WithRole { url, role } => Self { url, role },
+            MetricsUrlForm::WithRole { url, role, gpus_of } => Self { url, role, gpus_of },
         }
     }
 }

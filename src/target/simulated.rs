@@ -59,6 +59,8 @@ const FAULT: &[Key] = &[
             "unavailable",
             "server-error",
             "reject-extras",
+            "reject-continuous-usage",
+            "no-continuous-usage",
             "html",
             "never-ready",
             "wrong-model",
@@ -118,6 +120,11 @@ const KEYS: &[Key] = &[
     number("startup-ms", "0.0", "Time after its start during which the server has no model yet, milliseconds."),
     number("time-scale", "1.0", "Factor on every simulated duration: 1 is real time, 0.1 runs ten times as fast."),
     whole("seed", "0", "Fixes everything random: output lengths and the spread of step times."),
+    free(
+        "tokens-per-chunk",
+        Shape::Integer { min: 1, max: 1_000_000 },
+        "Tokens that a stream gathers into one event, as a server does whose front lags behind its engine; 1 by default.",
+    ),
     key("prefix-cache", Shape::Bool, "true", "Whether workers keep the KV cache of prompts they have seen."),
     free(
         "fixed",

@@ -12,6 +12,7 @@ mod faults;
 mod floors;
 mod killed;
 mod kills;
+mod merged;
 mod operator;
 mod plans;
 mod readme;

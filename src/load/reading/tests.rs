@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::measure::Chunks;
 
 /// Status, content type and body of a transcript; a body in HTTP chunks is put together.
 fn transcript(bytes: &[u8]) -> (u16, Option<String>, Vec<u8>) {
@@ -138,8 +139,8 @@ fn a_chunk_has_the_moment_of_the_read_that_completed_it() {
         assert!(reading.bytes(stamp, stamp, part).is_continue());
     }
     assert_eq!((reading.first_text, reading.second_text, reading.last_text), (Some(10), Some(30), Some(30)));
-    assert_eq!(reading.chunks, [5, 25]);
     assert_eq!((reading.first_byte, reading.reads, reading.events), (Some(10), 3, 2));
+    assert_eq!(reading.chunks.finish(), Chunks::at([5, 25]));
 }
 
 fn stream(text: &str) -> (Reading, Outcome) {
@@ -228,6 +229,19 @@ fn tokens_come_from_the_last_usage_and_else_from_chunks() {
     assert_eq!((zero.output_tokens(), class(&outcome)), ((Some(2), TokenSource::Chunks), "ok"));
     let (textless, outcome) = stream(&format!("{}{FINISH}", usage(3)));
     assert_eq!((textless.output_tokens().0, textless.first_text, class(&outcome)), (Some(3), None, "ok"));
+}
+
+#[test]
+fn tokens_that_came_without_text_are_those_of_the_next_chunk() {
+    let counted = |delta: &str, tokens: u32| {
+        format!("data: {{\"choices\":[{{\"delta\":{delta}}}],\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\n")
+    };
+    let text = r#"{"content":"a"}"#;
+    let events =
+        [counted(r#"{"role":"assistant","content":""}"#, 0), counted("{}", 1), counted(text, 2), counted(text, 4)];
+    let (reading, outcome) = stream(&format!("{}{FINISH}", events.concat()));
+    assert_eq!(class(&outcome), "ok");
+    assert_eq!(reading.chunks.finish(), Chunks::with_tokens([(0, 2), (0, 2)]));
 }
 
 #[test]

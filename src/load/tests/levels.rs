@@ -26,11 +26,11 @@ pub(super) fn prompts() -> Arc<Prompts> {
     })
 }
 
-fn spec(concurrency: u32, requests: u64) -> LevelSpec {
+pub(super) fn spec(concurrency: u32, requests: u64) -> LevelSpec {
     LevelSpec { fill: false, threads: Some(1), ..LevelSpec::new(concurrency, requests, Duration::from_secs(60)) }
 }
 
-async fn run(server: &Server, spec: &LevelSpec) -> LevelRun {
+pub(super) async fn run(server: &Server, spec: &LevelSpec) -> LevelRun {
     let endpoint = Endpoint::new(&server.spec()).unwrap();
     run_closed(spec, &endpoint, prompts(), &CancellationToken::new(), Arc::default()).await.unwrap()
 }
@@ -51,7 +51,7 @@ pub(super) fn classes(run: &LevelRun) -> BTreeMap<&'static str, usize> {
 }
 
 /// The class of a single request that is answered so.
-async fn class_of(reply: Reply) -> (String, RequestRecord) {
+pub(super) async fn class_of(reply: Reply) -> (String, RequestRecord) {
     let server = Server::start(move |_, _| reply.clone()).await;
     let mut level = spec(1, 1);
     // Long enough for any answer on loopback; what hangs hangs for ever.
@@ -145,6 +145,21 @@ async fn streams_as_they_really_come_are_read() {
 }
 
 #[tokio::test]
+async fn tokens_of_merged_chunks_are_known_where_the_server_counts_along() {
+    let (class, record) = class_of(Reply::Bytes(counting_along(7, &[3, 1, 2]))).await;
+    assert_eq!((class.as_str(), record.output_tokens, record.first_tokens()), ("ok", Some(6), 3));
+    assert_eq!(record.chunks.iter().map(|chunk| chunk.tokens).collect::<Vec<_>>(), [3, 1, 2]);
+    // One chunk without a count: nothing is known of any.
+    let pieces = vec![
+        stream_head(),
+        http_chunk(format!("{}{}{}", counted("a", 2), token("b"), ending(7, 3)).as_bytes()),
+        LAST.to_vec(),
+    ];
+    let (class, record) = class_of(Reply::Bytes(pieces)).await;
+    assert_eq!((class.as_str(), record.chunks.first_tokens(), record.first_tokens()), ("ok", None, 1));
+}
+
+#[tokio::test]
 async fn every_way_to_fail_has_its_class() {
     let stream = |text: &str| vec![stream_head(), http_chunk(text.as_bytes()), LAST.to_vec()];
     let error = "data: {\"error\":{\"message\":\"gone\",\"code\":503}}\n\ndata: [DONE]\n\n";
@@ -172,40 +187,6 @@ async fn every_way_to_fail_has_its_class() {
         let (class, record) = class_of(reply).await;
         assert_eq!(class, expected, "{record:?}");
     }
-}
-
-#[tokio::test]
-async fn a_stream_without_end_is_given_up() {
-    // Without length and chunks: a body until the connection closes, and it never does.
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_owned();
-    let comments = ": still here\n\n".repeat(500);
-    let (class, record) = class_of(Reply::Then(head.into_bytes(), comments.into_bytes())).await;
-    assert_eq!(class, "timeout", "{record:?}");
-}
-
-/// The head of a body that ends with its connection.
-fn open_head() -> Vec<u8> {
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec()
-}
-
-#[tokio::test]
-async fn garbage_at_full_speed_is_soon_left_alone() {
-    for garbage in ["\u{0}\u{7f}nothing of any sense here\n", "{\"a\": [\r", "data data data\n\n"] {
-        let (class, record) = class_of(Reply::Then(open_head(), garbage.repeat(500).into_bytes())).await;
-        assert_eq!(class, "malformed", "{record:?}");
-        assert!(record.bytes < 4 << 20, "{}", record.bytes);
-    }
-}
-
-#[tokio::test]
-async fn an_event_without_end_is_read_no_further_than_the_limit() {
-    let head = [open_head(), b"data: ".to_vec()].concat();
-    let server = Server::start(move |_, _| Reply::Then(head.clone(), vec![b'x'; 1 << 16])).await;
-    let run = run(&server, &spec(1, 1)).await;
-    let record = &run.records[0];
-    assert_eq!(class(record), "too-large", "{record:?}");
-    let limit = MAX_EVENT_BYTES as u64;
-    assert!((limit..limit + (4 << 20)).contains(&record.bytes), "{}", record.bytes);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::levels::{class, classes, prompts};
 use super::server::*;
 use crate::base::{Clock, SystemClock, Timestamp};
 use crate::load::*;
-use crate::measure::{PrecisionRule, RequestRecord};
+use crate::measure::{KnownStatistic, PrecisionRule, RequestRecord};
 
 /// An even open loop without unrecorded arrivals.
 fn spec(rate: f64, requests: u64) -> LevelSpec {
@@ -179,11 +179,12 @@ async fn generators_that_share_a_level_change_over_at_one_moment() {
 }
 
 #[tokio::test]
-async fn a_level_ends_when_a_mean_is_known_well_enough() {
+async fn a_level_ends_when_what_was_asked_is_known_well_enough() {
     let server = answering().await;
     let rule = PrecisionRule {
         // Every answer is as long as was asked: its mean is known exactly.
         metric: "output-sequence-length".to_owned(),
+        statistic: KnownStatistic::Mean,
         relative: 0.02,
         confidence: 0.95,
         min_requests: 40,
@@ -193,6 +194,11 @@ async fn a_level_ends_when_a_mean_is_known_well_enough() {
     let found = run(&server, &level).await;
     assert_eq!(found.ended_by, EndedBy::Precision);
     assert!(found.records.len() >= 40);
+    // A percentile is known only once there are values beyond its interval.
+    let tail = PrecisionRule { statistic: KnownStatistic::P99, ..rule.clone() };
+    let found = run(&server, &LevelSpec { precision: Some(tail), ..level.clone() }).await;
+    assert_eq!(found.ended_by, EndedBy::Precision);
+    assert!(found.records.len() >= 400, "{}", found.records.len());
     // What cannot be known so well ends by count.
     let never = PrecisionRule { metric: "time-to-first-token".to_owned(), relative: 1e-9, ..rule };
     let level = LevelSpec { precision: Some(never), requests: 200, ..level };

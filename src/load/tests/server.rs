@@ -196,6 +196,30 @@ pub(in crate::load) fn ending(prompt_tokens: usize, tokens: usize) -> String {
     )
 }
 
+/// An event with text, and the count of output tokens so far.
+pub(in crate::load) fn counted(text: &str, tokens: u64) -> String {
+    let usage = format!(",\"usage\":{{\"completion_tokens\":{tokens}}}}}\n\n");
+    token(text).replace("}\n\n", &usage)
+}
+
+/// Whether the server is asked to count along.
+pub(in crate::load) fn counts_along(seen: &Seen) -> bool {
+    seen.body.contains("continuous_usage_stats")
+}
+
+/// A good stream of chunks with so many tokens each, counted along.
+pub(in crate::load) fn counting_along(prompt_tokens: usize, chunks: &[u64]) -> Vec<Vec<u8>> {
+    let mut pieces = vec![stream_head()];
+    let mut sum = 0;
+    for tokens in chunks {
+        sum += tokens;
+        pieces.push(http_chunk(counted("a", sum).as_bytes()));
+    }
+    pieces.push(http_chunk(ending(prompt_tokens, usize::try_from(sum).unwrap()).as_bytes()));
+    pieces.push(LAST.to_vec());
+    pieces
+}
+
 /// A good stream of `tokens` tokens, one chunk each.
 pub(in crate::load) fn good(prompt_tokens: usize, tokens: usize) -> Vec<Vec<u8>> {
     let mut pieces = vec![stream_head()];

@@ -61,6 +61,9 @@ pub struct MetricsPage {
     pub url: String,
     /// `frontend`, `prefill`, `decode`, ..., if it is known.
     pub role: Option<String>,
+    /// Of a page that tells of all GPUs of a node: the server's pods as `namespace/name`, with what each is a part of.
+    #[serde(default)]
+    pub gpus_of: BTreeMap<String, Option<String>>,
 }
 
 /// The part whose counters count each request once.
@@ -81,7 +84,8 @@ impl EndpointRef {
     /// # Errors
     /// As [`Self::resolve`].
     pub fn metrics(&self) -> Result<Vec<Endpoint>, LoadError> {
-        let sources = self.series()?;
+        let mut sources = self.series()?;
+        sources.retain(|source| source.gpus_of.is_empty());
         let is_frontend = |source: &SeriesSource| source.role.as_deref() == Some(FRONTEND);
         let known = sources.iter().any(is_frontend);
         Ok(sources.into_iter().filter(|source| !known || is_frontend(source)).map(|source| source.endpoint).collect())
@@ -93,10 +97,16 @@ impl EndpointRef {
     /// As [`Self::resolve`].
     pub fn series(&self) -> Result<Vec<SeriesSource>, LoadError> {
         let spec = self.spec()?;
-        let only = [MetricsPage { url: self.url.clone(), role: None }];
+        let only = [MetricsPage { url: self.url.clone(), role: None, gpus_of: BTreeMap::new() }];
         let pages = if self.metrics_pages.is_empty() { &only[..] } else { &self.metrics_pages };
         let source = |page: &MetricsPage| {
-            Ok(SeriesSource { endpoint: Endpoint::at(&spec, &page.url)?, role: page.role.clone() })
+            // Whoever tells of a node's GPUs is no part of the server: its secrets are not shown there.
+            let endpoint = if page.gpus_of.is_empty() {
+                Endpoint::at(&spec, &page.url)?
+            } else {
+                Endpoint::at(&EndpointSpec::default(), &page.url)?
+            };
+            Ok(SeriesSource { endpoint, role: page.role.clone(), gpus_of: page.gpus_of.clone() })
         };
         pages.iter().map(source).collect()
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::super::level::{LevelSpec, LiveProgress, Totals};
 use super::super::request::{Api, Capabilities, RequestShape};
-use super::super::tests::server::{Reply, Server, answer, good, max_tokens};
+use super::super::tests::server::{Reply, Server, answer, counting_along, counts_along, good, max_tokens};
 use super::super::{Asker, Lengths, LoadError};
 use super::client::Alive;
 use super::order::*;
@@ -119,6 +119,25 @@ async fn a_level_done_by_a_worker_is_the_level_done_here() {
     assert_eq!(ids(&far), ids(&near));
     assert_eq!((far.totals, far.fill_requests, far.ended_by), (near.totals, near.fill_requests, near.ended_by));
     assert_eq!(place.live.done.load(Ordering::Relaxed), 20);
+}
+
+#[tokio::test]
+async fn tokens_of_each_chunk_come_back_from_a_worker() {
+    let server = Server::start(|seen, _| match seen.line.as_str() {
+        "GET /metrics" => Reply::Bytes(vec![answer("404 Not Found", "text/plain", "", "")]),
+        _completion => Reply::Bytes(counting_along(41, &[3, 2])),
+    })
+    .await;
+    let (post, home) = (post(), tempfile::tempdir().unwrap());
+    let order = order(&server, Work::Level(level(1, 4)));
+    let far = post.generator().carry_out("a", &order, &place(home.path()), home.path()).await.unwrap();
+    let records = measured(far).run.records;
+    assert_eq!(records.len(), 4);
+    for record in records {
+        assert_eq!(record.first_tokens(), 3);
+        assert_eq!(record.chunks.iter().map(|chunk| chunk.tokens).collect::<Vec<_>>(), [3, 2]);
+    }
+    assert!(server.seen().iter().any(counts_along));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::folder::{level, read_json};
 use super::table::{Asked, Imported, of_numbers};
 use crate::base::{FileError, Timestamp};
 use crate::measure::{
-    FailureClass, GeneratorHealth, Outcome, PointData, PointMeta, PointSummary, RequestRecord, TokenSource,
+    Chunks, FailureClass, GeneratorHealth, Outcome, PointData, PointMeta, PointSummary, RequestRecord, TokenSource,
 };
 use crate::report::ReportError;
 
@@ -150,7 +150,7 @@ impl Request {
             end: at("request_end_ns").unwrap_or(sent),
             reads: 0,
             events: chunks.len() as u32,
-            chunks,
+            chunks: Chunks::at(chunks),
             bytes: value("http_req_data_received").map_or(0, |kib| (kib * 1024.0) as u64),
             isl_asked: meta.isl as u32,
             osl_asked: meta.osl as u32,

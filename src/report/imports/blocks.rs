@@ -44,6 +44,7 @@ fn many(block: &Value, requests: f64) -> Option<Distribution> {
     let known = |name: &str| number(name).unwrap_or(f64::NAN);
     Some(Distribution {
         n: number("count").unwrap_or(requests) as u64,
+        requests: number("count").filter(|count| *count > requests).map(|_| requests as u64),
         mean: number("avg")?,
         std: known("std"),
         min: known("min"),

@@ -61,6 +61,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
             p => named(&format!("p{p}")),
         };
         let found = Distribution {
+            requests: None,
             n: completed as u64,
             mean: named("mean"),
             std: named("std"),

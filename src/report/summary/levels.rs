@@ -239,8 +239,24 @@ fn work(sweep: &[&PointSummary]) -> String {
     if !sources.is_empty() {
         parts.push(format!("output tokens from {}", sources.join(" and ")));
     }
+    parts.extend(merging(sweep));
     parts.push(counters(sweep));
     parts.join("; ")
+}
+
+/// Whether tokens came several to a chunk, and what the inter-token latency is worth then.
+fn merging(sweep: &[&PointSummary]) -> Option<String> {
+    let per_chunk: Vec<_> = sweep.iter().filter_map(|point| point.number("tokens-per-chunk", "mean")).collect();
+    let tokens = range(&per_chunk, 2)?;
+    if sweep.iter().all(|point| point.chunk_tokens_told == point.counts.ok) {
+        return Some(format!("{tokens} tokens a chunk, told by the server with each (continuous usage)"));
+    }
+    let short = sweep.iter().filter_map(|point| point.itl_shortfall()).reduce(f64::max)?;
+    Some(format!(
+        "{tokens} TOKENS A CHUNK AND NOT TOLD HOW MANY THE FIRST HOLDS: the ITL takes it for one and is too low by up to \
+         {:.1} %",
+        100.0 * short
+    ))
 }
 
 /// Whether the server's own counters bear ours out.

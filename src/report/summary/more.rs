@@ -7,14 +7,17 @@ use crate::report::RunResults;
 use crate::report::text::{Align, columns};
 
 /// Title, metric, statistic.
-const COLUMNS: [(&str, &str, &str); 8] = [
+const COLUMNS: [(&str, &str, &str); 11] = [
+    ("tok gap p50", "token-gap", "p50"),
+    ("p99", "token-gap", "p99"),
     ("chunk gap p50", "chunk-gap", "p50"),
     ("p99", "chunk-gap", "p99"),
     ("max ms", "chunk-gap", "max"),
-    ("latency/token ms", "normalised-latency", "mean"),
+    ("tok/chunk", "tokens-per-chunk", "mean"),
+    ("lat/tok ms", "normalised-latency", "mean"),
     ("total tok/s", "total-throughput", "value"),
     ("under way", "effective-concurrency", "value"),
-    ("goodput req/s", "goodput", "value"),
+    ("good req/s", "goodput", "value"),
     ("good %", "goodput-share", "value"),
 ];
 

@@ -52,12 +52,20 @@ impl Forward {
     /// # Errors
     /// When no local port can be had.
     pub(super) async fn open(cluster: &Cluster, pod: &str, port: u16) -> Result<Self, TargetError> {
+        Self::open_in(cluster, cluster.namespace(), pod, port).await
+    }
+
+    /// The same to a pod of another namespace.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn open_in(cluster: &Cluster, namespace: &str, pod: &str, port: u16) -> Result<Self, TargetError> {
         let failed = |error: std::io::Error| TargetError::new(format!("no local port to forward to {pod}: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let end = CancellationToken::new();
-        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), cluster.namespace());
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
         tokio::spawn(serve(listener, pods, pod.to_owned(), port, Arc::clone(&shared), end.clone()));
         Ok(Self { address, shared, _end: end.drop_guard() })
     }

@@ -38,6 +38,7 @@ mod collect;
 mod disaggregated;
 mod discover;
 mod end;
+mod exporter;
 mod family;
 mod fault;
 mod forward;

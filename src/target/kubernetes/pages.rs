@@ -14,7 +14,7 @@ const SYSTEM: &str = "system";
 
 /// Pages of the deployment. Those behind the Service are the frontends: they count each request once.
 pub(super) fn of(backends: &[Backend], pods: &[Value]) -> Vec<MetricsUrl> {
-    let frontend = |backend: &Backend| MetricsUrl { url: backend.url(), role: Some("frontend".to_owned()) };
+    let frontend = |backend: &Backend| MetricsUrl::of(backend.url(), Some("frontend"));
     let mut pages: Vec<MetricsUrl> = backends.iter().map(frontend).collect();
     pages.extend(pods.iter().filter_map(worker));
     pages
@@ -22,13 +22,18 @@ pub(super) fn of(backends: &[Backend], pods: &[Value]) -> Vec<MetricsUrl> {
 
 /// The page of a graph's worker; `None` for all other pods.
 fn worker(pod: &Value) -> Option<MetricsUrl> {
-    let label = |name: &str| pod["metadata"]["labels"].get(name).and_then(Value::as_str);
-    let role = label(SUB_ROLE).or_else(|| label(ROLE)).filter(|role| *role != "frontend")?;
+    let role = role(pod).filter(|role| *role != "frontend")?;
     let ip = pod.pointer("/status/podIP")?.as_str()?;
     let containers = pod.pointer("/spec/containers")?.as_array()?;
     let ports = containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten();
     let port = ports.into_iter().find(|port| port["name"] == SYSTEM)?.get("containerPort")?.as_u64()?;
-    Some(MetricsUrl { url: format!("http://{ip}:{port}"), role: Some(role.to_owned()) })
+    Some(MetricsUrl::of(format!("http://{ip}:{port}"), Some(role)))
+}
+
+/// What the pod of a graph is a part of, as its operator labels it.
+pub(super) fn role(pod: &Value) -> Option<&str> {
+    let label = |name: &str| pod["metadata"]["labels"].get(name).and_then(Value::as_str);
+    label(SUB_ROLE).or_else(|| label(ROLE))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::super::probe::Prober;
 use super::super::ready;
 use super::client::Cluster;
 use super::disaggregated;
+use super::exporter::{self, Exporters};
 use super::family::list_if_allowed;
 use super::forward::Forward;
 use super::handle::State;
@@ -219,7 +220,7 @@ async fn answering(
     let Some(backend) = backends.first() else { return Ok(None) };
     let forward = Forward::open(watch.cluster, &backend.pod, backend.port).await?;
     let through = Through::new(prober, forward);
-    let endpoint =
+    let mut endpoint =
         Endpoint { url: serving.url(), metrics_urls: pages::of(backends, &seen.pods), ..deployed.endpoint.clone() };
     let api = ready::api_of(live.plan);
     let asked = ready::Asked { endpoint: &endpoint, api, cancel: live.cancel };
@@ -238,6 +239,20 @@ async fn answering(
     if !roles.is_empty() {
         let workers = through.workers(&endpoint, api).await.ok().flatten();
         known.insert(DISAGGREGATED.to_owned(), disaggregated::verdict(&roles, workers.as_ref()));
+    }
+    if bound_gpus(&seen.pods).is_some_and(|gpus| gpus > 0.0) {
+        // Whatever becomes of this question, the deployment is ready.
+        let fact = match exporter::find(watch.cluster).await {
+            Ok(found) => {
+                if let Exporters::Found(exporters) = &found {
+                    let beside = exporter::beside(exporters, &seen.pods);
+                    endpoint.metrics_urls.extend(beside.iter().map(|exporter| exporter.own_page(&seen.pods)));
+                }
+                exporter::fact(&found, &seen.pods)
+            }
+            Err(error) => format!("not checked: {}", error.message),
+        };
+        known.insert(exporter::FACT.to_owned(), fact);
     }
     let nodes = list_if_allowed(watch.cluster, &node_kind()).await?;
     known.extend(facts(&seen.pods, &nodes));

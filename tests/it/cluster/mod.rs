@@ -13,6 +13,7 @@ mod devices;
 mod early;
 mod existing;
 mod faults;
+mod gpus;
 mod inload;
 mod kills;
 mod locks;

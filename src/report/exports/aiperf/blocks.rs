@@ -194,7 +194,8 @@ impl Block {
 
 /// Milliseconds between the chunks of a request.
 pub(super) fn gaps(record: &RequestRecord) -> Vec<f64> {
-    record.chunks.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / 1e6).collect()
+    let times: Vec<u64> = record.chunks.iter().map(|chunk| chunk.at).collect();
+    times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / 1e6).collect()
 }
 
 fn since_sent(record: &RequestRecord, moment: Option<u64>) -> Option<f64> {

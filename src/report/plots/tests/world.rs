@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::super::PlotInput;
 use crate::base::{Name, Timestamp};
 use crate::measure::{
-    Bound, Breach, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary,
+    Bound, Breach, Chunks, Facts, FailureClass, GeneratorHealth, Level, Outcome, PointData, PointMeta, PointSummary,
     RequestRecord, Series, ServerScrape, ServerValue, TokenSource,
 };
 
@@ -230,7 +230,7 @@ impl World {
                 first_output: Some(first),
                 last_text: Some(last),
                 end: last,
-                chunks: Vec::new(),
+                chunks: Chunks::default(),
                 reads: tokens,
                 events: tokens,
                 bytes: 0,

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::super::super::contract::{self, Deployed, Endpoint, Ledger, Live, Passage, Ready, TargetError};
+use super::super::super::contract::{self, Deployed, Endpoint, Ledger, Live, MetricsUrl, Passage, Ready, TargetError};
 use super::super::client::Cluster;
+use super::super::exporter::{self, Exporters};
 use super::super::family::{list, name};
 use super::super::forward::Forward;
+use super::super::handle::State;
 use super::super::kind;
+use super::super::look::look;
 use super::super::resource::Resource;
 use super::super::service::{is_ready, port_named};
 use super::workers;
@@ -65,7 +68,7 @@ fn url_of(deployment: &Deployment) -> Option<&str> {
 /// When no pod serves, workers cannot be had, or the API server refuses.
 pub(in super::super) async fn reach(
     live: Live<'_>,
-    _deployed: &Deployed,
+    deployed: &Deployed,
     ready: &Ready,
     ledger: &dyn Ledger,
 ) -> Result<contract::Way, TargetError> {
@@ -81,8 +84,15 @@ pub(in super::super) async fn reach(
             let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
             let server = serving(&cluster, &ready.endpoint.url).await?;
             let forward = Forward::open(&cluster, name(&server.pod), server.port).await?;
-            let way = contract::Way::direct(from_here(forward.url()), transport);
-            Ok(contract::Way { passage: Some(Box::new(forward)), ..way })
+            let mut endpoint = from_here(forward.url());
+            let gpus = gpu_pages(&cluster, deployed, ready).await?;
+            if !gpus.is_empty() {
+                endpoint.metrics_urls.push(forward.url().into());
+            }
+            endpoint.metrics_urls.extend(gpus.iter().map(|(_, page)| page.clone()));
+            let way = contract::Way::direct(endpoint, transport);
+            let pages = gpus.into_iter().map(|(forward, _)| forward).collect();
+            Ok(contract::Way { passage: Some(Box::new(Forwards { load: forward, _pages: pages })), ..way })
         }
         Way::Workers => {
             let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
@@ -100,14 +110,40 @@ pub(in super::super) async fn reach(
     }
 }
 
-impl Passage for Forward {
+/// The forwarded port that load goes through, and those of pages that are read beside it: a cut of theirs costs a look.
+struct Forwards {
+    load: Forward,
+    _pages: Vec<Forward>,
+}
+
+impl Passage for Forwards {
     fn cuts(&self) -> u64 {
-        Forward::cuts(self)
+        self.load.cuts()
     }
 
     fn last_cut(&self) -> Option<String> {
-        Forward::last_cut(self)
+        self.load.last_cut()
     }
+}
+
+/// Pages of the GPUs of a deployment for which some were found when it became ready, each through a port of its own.
+async fn gpu_pages(
+    cluster: &Cluster,
+    deployed: &Deployed,
+    ready: &Ready,
+) -> Result<Vec<(Forward, MetricsUrl)>, TargetError> {
+    if ready.endpoint.metrics_urls.iter().all(|page| page.gpus_of.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let pods = look(cluster, &State::of(deployed)?).await?.pods;
+    let Exporters::Found(exporters) = exporter::find(cluster).await? else { return Ok(Vec::new()) };
+    let mut pages = Vec::new();
+    for exporter in exporter::beside(&exporters, &pods) {
+        let forward = Forward::open_in(cluster, &exporter.namespace, &exporter.pod, exporter.port).await?;
+        let page = exporter.page(forward.url(), &pods);
+        pages.push((forward, page));
+    }
+    Ok(pages)
 }
 
 /// What serves.

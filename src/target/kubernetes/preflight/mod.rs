@@ -18,6 +18,7 @@ mod check;
 mod demand;
 mod difference;
 mod dry_run;
+mod exporter;
 mod images;
 mod kinds;
 mod mentions;

@@ -135,6 +135,8 @@ pub(in super::super) fn for_reaper(objects: &[Value], settings: &Settings) -> Ru
 pub(in super::super) fn for_cluster(create_namespace: bool) -> Rules {
     let mut rules = Rules::default();
     rules.add("", "nodes", &["get", "list"]);
+    // Pods of the DCGM exporter, wherever they run.
+    rules.add("", "pods", &["list"]);
     rules.add("", "namespaces", &["get"]);
     rules.add("storage.k8s.io", "storageclasses", &["get", "list"]);
     rules.add("apiextensions.k8s.io", "customresourcedefinitions", &["get"]);

@@ -45,10 +45,10 @@ pub fn rbac(plan: &Plan) -> Option<String> {
     out.push_str("---\n");
     out.push_str(if creates {
         "# `create-namespace` needs the rights on namespaces; the others are OPTIONAL. Without them preflight says \"not\n# \
-         checked: no access\" for nodes and storage classes and the run goes on.\n"
+         checked: no access\" for nodes, storage classes and the DCGM exporter and the run goes on.\n"
     } else {
-        "# OPTIONAL. Without it preflight says \"not checked: no access\" for nodes and storage classes and the run goes \
-         on.\n"
+        "# OPTIONAL. Without it preflight says \"not checked: no access\" for nodes, storage classes and the DCGM exporter and the run \
+         goes on.\n"
     });
     out.push_str(&write_yaml(&cluster_role(&for_cluster(creates), &subjects)));
     Some(out)
