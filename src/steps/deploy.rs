@@ -75,7 +75,10 @@ enum Found {
     /// All of it, as it is recorded.
     Usable(Deployed),
     /// Something that must be ended first.
-    Spent { left: Vec<Obligation>, why: String },
+    Spent {
+        left: Vec<Obligation>,
+        why: String,
+    },
 }
 
 /// Looks at what is left behind. It is used as a whole or not at all: what is ended takes with it whatever carries the

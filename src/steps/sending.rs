@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn only_more_than_ours_can_be_another_sessions_questions() {
-        let check = |server| CounterCheck { what: "requests".to_owned(), server, ours: 24 };
+        let check = |server| CounterCheck { what: "requests".to_owned(), server, ours: 24, failed: 0 };
         assert!(hold_more(&[check(24), check(26)]));
         for other in [vec![], vec![check(24)], vec![check(23)], vec![check(23), check(26)]] {
             assert!(!hold_more(&other), "{other:?}");
