@@ -22,6 +22,9 @@ use crate::base::Name;
 
 /// Fewer pairs are no evidence: with two, t is 12.7 and the interval says nothing.
 pub const SMALLEST_CLAIM: u64 = 3;
+/// Metrics of which nothing is claimed: errors are judged by the same-work gate, and the others say once more what the
+/// inter-token latency and the chunk gap say, which would only cost every other metric certainty.
+const NOT_COMPARED: [&str; 3] = ["error-share", "time-per-output-token", "token-gap"];
 /// Probability of a wrong claim in a family.
 const ALPHA: f64 = 0.05;
 
@@ -131,7 +134,7 @@ pub fn compare(points: &[&PointSummary], deployments: &[Name], rules: &CompareRu
     judge_family(&mut primary_list, rules.margin);
     let mut other_list: Vec<_> = METRICS
         .iter()
-        .filter(|row| row.better != Better::Neutral && row.id != "error-share")
+        .filter(|row| row.better != Better::Neutral && !NOT_COMPARED.contains(&row.id))
         .filter(|row| primary.is_none_or(|primary| primary.id != row.id))
         .flat_map(|row| family(row.id, Some(row)))
         .collect();

@@ -121,8 +121,9 @@ fn gpus_of_the_deployments_pods_are_told_by_node_and_part() {
             room.namespace
         ),
     );
-    let ran = room.world.ends(0, &["apply", "plan.toml"]);
-    assert!(ran.stderr.contains("DCGM exporter on 2 nodes"), "{}", ran.stderr);
+    room.world.ends(0, &["apply", "plan.toml"]);
+    let journal = room.world.read("results/gpus/latest/.run/journal.jsonl");
+    assert!(journal.contains("DCGM exporter on 2 nodes") && journal.contains("read on node-"), "{journal}");
     let results = room.world.read("results/gpus/latest/disagg/c2/results.json");
     let point: Value = serde_json::from_str(&results).unwrap();
     let views = point["point"]["server"].as_array().unwrap();
