@@ -133,6 +133,8 @@ fn disturbs_a_node_that_is_drained_spoils_the_point_and_a_resume_goes_on_elsewhe
 fn disturbs_a_node_off_the_network_ends_the_point_and_its_pods_are_named_as_leaked() {
     let pinned = ", node-selector = { \"kubernetes.io/hostname\" = \"node-2\" }";
     let Some(midst) = Midst::new("faults-cut", pinned, "policy.teardown-deadline = \"10s\"") else { return };
+    // Twenty requests must find out, one after the other.
+    midst.room.world.edit("idle-timeout = \"5s\"", "idle-timeout = \"1s\"");
     let running = midst.measuring("c1");
     let cut = Fault::begin(["cut", "node-2"], ["join", "node-2"]);
     let ran = running.end(APPLY);
