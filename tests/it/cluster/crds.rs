@@ -21,7 +21,7 @@ fn set(variable: &str) -> Option<Value> {
         "image" => json!("dynbench.local/dynamo:v1.6.1-cuda13"),
         "engine-args" => json!(["--max-model-len", "4096", "--flag"]),
         "env" => json!({"LEVEL": "on", "NUMBER": 8}),
-        "resources" => {
+        "resources" | "frontend-resources" => {
             json!({"requests": {"cpu": "500m", "memory": "1024Mi"}, "limits": {"memory": "2Gi", "rdma/ib": "1"}})
         }
         "hf-token-secret" => json!("hf-token"),
@@ -41,6 +41,7 @@ fn set(variable: &str) -> Option<Value> {
         "shared-memory" => json!("16384Mi"),
         "gpu-resource" => json!("amd.com/gpu"),
         "nodes" => json!(2),
+        "run-as-user" => json!(1001),
         "replicas" | "prefill-replicas" | "decode-replicas" => json!(3),
         "gpus-per-replica" | "prefill-gpus-per-replica" | "decode-gpus-per-replica" => json!(4),
         "router-mode" => json!("kv"),
