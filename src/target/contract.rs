@@ -175,6 +175,10 @@ pub trait Target: TargetKind {
     fn written(&self, plan: &Plan, deployment: &Deployment, _version: GraphVersion) -> (&'static str, String) {
         ("json", format!("{:#}\n", self.fingerprint(plan, deployment)))
     }
+    /// Where it happens, for messages of those who know no more of it than its name; `None`: here.
+    fn place<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { None })
+    }
     /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.
     fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>>;
     /// Finds what would fail later, without changing anything: one line per thing looked at.

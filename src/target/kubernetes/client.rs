@@ -39,6 +39,23 @@ pub(super) struct Cluster {
     pub(super) in_cluster: bool,
 }
 
+/// What messages call it: nothing is sent.
+///
+/// # Errors
+/// As [`Cluster::connect`].
+pub(super) async fn place(to: &Whereabouts) -> Result<Place, TargetError> {
+    Ok(resolve(to).await?.1)
+}
+
+/// The configuration and the names of what it leads to. Without a context it is a pod's own account.
+async fn resolve(to: &Whereabouts) -> Result<(Config, Place, bool), TargetError> {
+    let (config, context) = config(to).await?;
+    let in_cluster = context.is_none();
+    let context = context.unwrap_or_else(|| "in-cluster".to_owned());
+    let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    Ok((config, Place { context, namespace }, in_cluster))
+}
+
 impl Cluster {
     /// Reads the kubeconfig (`KUBECONFIG`, `~/.kube/config`, else a pod's own account) and makes a client; nothing is
     /// sent yet.
@@ -46,12 +63,8 @@ impl Cluster {
     /// # Errors
     /// When there is no kubeconfig, it cannot be read, or it does not have the context.
     pub(super) async fn connect(to: &Whereabouts) -> Result<Self, TargetError> {
-        let (config, context) = config(to).await?;
-        let in_cluster = context.is_none();
-        let context = context.unwrap_or_else(|| "in-cluster".to_owned());
+        let (config, place, in_cluster) = resolve(to).await?;
         let server = config.cluster_url.to_string();
-        let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let place = Place { context, namespace };
         let client = Client::try_from(config).map_err(|error| translate(&place, "connecting", &error))?;
         Ok(Self { client, place, server, in_cluster })
     }

@@ -81,12 +81,7 @@ fn sum_up(place: &Place, deployment: &str, findings: Vec<Finding>) -> Result<Vec
     let mut problems = problems.into_iter();
     match (problems.next(), count) {
         (None, _) => Ok(lines),
-        (Some(mut only), 1) => {
-            if !only.message.contains(&place.to_string()) {
-                only.message = format!("{} ({place})", only.message);
-            }
-            Err(only)
-        }
+        (Some(only), 1) => Err(place.named_in(only)),
         (Some(first), _) => {
             let key = first.key.clone();
             let mut details = Vec::new();
