@@ -24,6 +24,7 @@
 //! | `collect` | what is kept of it before it is torn down |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
+//! | `mentions` | what objects refer to by name |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
 //! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
 //! | `sweep` | cleaning up from labels alone, and the reaper |
@@ -50,6 +51,7 @@ mod life;
 mod load;
 mod logs;
 mod look;
+mod mentions;
 mod objects;
 mod own;
 mod pages;
