@@ -127,6 +127,25 @@ impl Cluster {
     }
 }
 
+/// The namespace that a plan means which names none: that of the context, as kubectl takes it.
+///
+/// # Errors
+/// When there is no kubeconfig, or it names none.
+pub(super) fn default_namespace(to: &Whereabouts) -> Result<String, TargetError> {
+    let unknown = |why: String| TargetError {
+        help: Some("say `namespace` in `[target]`".to_owned()),
+        key: Some("namespace".to_owned()),
+        ..TargetError::new(format!("nobody knows which namespace is meant: {why}"))
+    };
+    let kubeconfig = Kubeconfig::read().map_err(|error| unknown(chain(&error)))?;
+    let wanted = to.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == wanted);
+    let context = context.ok_or_else(|| unknown("the kubeconfig has no such context".to_owned()))?;
+    // What kubectl takes where a context names none.
+    let namespace = context.context.as_ref().and_then(|context| context.namespace.clone());
+    Ok(namespace.unwrap_or_else(|| "default".to_owned()))
+}
+
 async fn config(to: &Whereabouts) -> Result<(Config, Option<String>), TargetError> {
     let no_config = |error: &dyn std::error::Error| TargetError {
         help: Some("set KUBECONFIG, or `context` of `[target]`, as for kubectl".to_owned()),
