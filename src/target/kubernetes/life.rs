@@ -1,14 +1,18 @@
 //! The life of a deployment in a cluster: which file does what of [`Target`].
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{Again, BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
+use super::super::contract::{
+    Again, BoxFuture, Deployed, Endpoint, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way,
+};
 use super::super::http_probe::HTTP_PROBER;
 use super::client::{self, Cluster, Whereabouts};
+use super::handle::{Handle, State};
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
 use super::{again, apply, collect, discover, end, incarnation, load, preflight, wait};
@@ -71,7 +75,7 @@ impl Target for Kubernetes {
         deployed: Option<&'a Deployed>,
         handle: &'a Value,
     ) -> BoxFuture<'a, Result<Again, TargetError>> {
-        Box::pin(again::again(live, deployed, handle))
+        Box::pin(placed(kind::whereabouts(live.deployment), again::again(live, deployed, handle)))
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
@@ -107,6 +111,20 @@ impl Target for Kubernetes {
 
     fn difference(&self, before: &Value, now: &Value) -> Vec<String> {
         incarnation::difference(before, now)
+    }
+
+    fn begun(&self, handle: &Value) -> Option<Deployed> {
+        let handle = Handle::read(handle).ok().filter(|handle| handle.role.is_none())?;
+        let state = serde_json::to_value(State::of_handle(handle)).ok()?;
+        let endpoint = Endpoint {
+            url: String::new(),
+            headers_env: BTreeMap::new(),
+            api_key_env: None,
+            ca_file: None,
+            model: String::new(),
+            metrics_urls: Vec::new(),
+        };
+        Some(Deployed { endpoint, state })
     }
 
     fn collect<'a>(

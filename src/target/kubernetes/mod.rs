@@ -21,7 +21,7 @@
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
 //! | `pages` | where its parts tell their own view |
 //! | `logs` | logs of containers |
-//! | `collect` | what is kept of it before it is torn down |
+//! | `collect`, `beside` | what is kept of it before it is torn down, and of what stands beside it |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
 //! | `mentions` | what objects refer to by name |
@@ -33,6 +33,7 @@
 
 mod again;
 mod apply;
+mod beside;
 mod cache;
 mod client;
 mod collect;
