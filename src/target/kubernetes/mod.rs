@@ -24,7 +24,7 @@
 //! | `collect`, `beside` | what is kept of it before it is torn down, and of what stands beside it |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
-//! | `mentions` | what objects refer to by name |
+//! | `mentions`, `machines` | what objects refer to by name; what the nodes are |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
 //! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
 //! | `sweep` | cleaning up from labels alone, and the reaper |
@@ -52,6 +52,7 @@ mod life;
 mod load;
 mod logs;
 mod look;
+mod machines;
 mod mentions;
 mod objects;
 mod own;
@@ -73,6 +74,7 @@ mod wait;
 
 pub use kind::Kubernetes;
 pub use load::{Permission, permissions};
+pub use machines::{Machines, machines};
 pub use preflight::{ObjectOutlook, ServerView, server_view};
 pub use rbac::rbac;
 pub use registry::push_image;
