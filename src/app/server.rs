@@ -41,9 +41,9 @@ pub async fn server_views(plan: &Plan) -> Vec<DeploymentView> {
 /// YAML of the rights that a plan needs in its clusters.
 ///
 /// # Errors
-/// When it has no deployment in any cluster.
+/// When it has no deployment in any cluster, or nobody knows in which namespace.
 pub fn rbac(plan: &Plan) -> Result<String, AppError> {
-    crate::target::rbac(plan).ok_or_else(|| AppError::Usage {
+    crate::target::rbac(plan).map_err(AppError::Target)?.ok_or_else(|| AppError::Usage {
         message: "no deployment of this plan is in a cluster, so it needs no rights there".to_owned(),
         help: Some("`dynbench rbac` is for plans with `kind = \"kubernetes\"`".to_owned()),
     })

@@ -324,7 +324,8 @@ pub(super) enum Runs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").args(["run", "plan", "expired"]).multiple(true))]
 pub(super) struct Cleanup {
-    /// The run: its folder, its id or the start of it, or `latest`; without it every run below results/
+    /// The run: its folder, its id or the start of it, or `latest`; without it every run below results/. On a machine that
+    /// does not have its folder: its whole id, with --namespace or --context, which say where its labels are looked for
     #[arg(long)]
     pub(super) run: Option<String>,
     /// Runs of this plan only

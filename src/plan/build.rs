@@ -163,6 +163,7 @@ pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
         binary: fields.path("binary"),
         workers: fields.whole("workers")?,
         cpu: resources.text("cpu")?,
+        cpu_limit: resources.text("cpu-limit"),
         memory: resources.text("memory")?,
         node_selector: fields.table("node-selector").map(|labels| labels.0.clone()).unwrap_or_default(),
         tolerations: fields.0.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default(),
@@ -171,6 +172,8 @@ pub(super) fn load(fields: Fields<'_>) -> Option<LoadSource> {
         hold: fields.duration("hold")?,
         service_account: fields.text("service-account"),
         image_pull_secrets: fields.texts("image-pull-secrets")?,
+        labels: fields.table("labels").map(|labels| labels.0.clone()).unwrap_or_default(),
+        annotations: fields.table("annotations").map(|annotations| annotations.0.clone()).unwrap_or_default(),
         env: fields
             .0
             .get("env")

@@ -387,8 +387,9 @@ const LOAD_RESOURCES: &[Key] = &[
         "cpu",
         Shape::Text,
         "\"1\"",
-        "processors that each worker asks for; never limited: a limit would be measured",
+        "processors that each worker asks for; not limited unless `cpu-limit` is set: a limit would be measured",
     ),
+    optional("cpu-limit", Shape::Text, "limit of processors, for namespaces whose quota demands one"),
     defaulted("memory", Shape::Text, "\"1Gi\"", "memory that each worker asks for, and its limit"),
 ];
 
@@ -434,6 +435,8 @@ pub(super) const LOAD: &[Key] = &[
         "[]",
         "secrets by which the image is pulled",
     ),
+    optional("labels", Shape::Map(&Shape::Text), "labels of the Job and its pods, such as a queue's name"),
+    optional("annotations", Shape::Map(&Shape::Text), "annotations of the pods, such as those of a mesh"),
     optional(
         "env",
         Shape::Map(&Shape::Table(SECRET_KEY)),

@@ -342,6 +342,8 @@ pub struct LoadSource {
     pub workers: u32,
     /// Processors that each asks for, as Kubernetes writes them.
     pub cpu: String,
+    /// Limit of processors; `None`: none.
+    pub cpu_limit: Option<String>,
     /// Memory that each asks for and is limited to.
     pub memory: String,
     /// Labels of nodes that may run them.
@@ -358,6 +360,10 @@ pub struct LoadSource {
     pub service_account: Option<String>,
     /// Secrets by which the image is pulled.
     pub image_pull_secrets: Vec<String>,
+    /// Labels of the Job and its pods.
+    pub labels: Map<String, Value>,
+    /// Annotations of the pods.
+    pub annotations: Map<String, Value>,
     /// Variables by name, out of Secrets.
     pub env: IndexMap<String, SecretKey>,
 }
@@ -372,6 +378,7 @@ impl Default for LoadSource {
             binary: None,
             workers: 1,
             cpu: "1".to_owned(),
+            cpu_limit: None,
             memory: "1Gi".to_owned(),
             node_selector: Map::new(),
             tolerations: Vec::new(),
@@ -380,6 +387,8 @@ impl Default for LoadSource {
             hold: Duration::from_secs(12 * 3600),
             service_account: None,
             image_pull_secrets: Vec::new(),
+            labels: Map::new(),
+            annotations: Map::new(),
             env: IndexMap::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::surroundings::{Surroundings, folder};
+use super::surroundings::{Surroundings, folder, obligations};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, StepAction, StepContext, StepFailure, StepOutcome};
 use crate::target::Deployed;
@@ -29,7 +29,12 @@ impl StepAction for Collect {
             let Some(here) = Surroundings::find(cx) else {
                 return Ok(StepOutcome::ok(json!({ "lost": ["the deployment is not in the plan any more"] })));
             };
-            let Ok(deployed) = here.output::<Deployed>("deploy").await else {
+            let deployed = match here.output::<Deployed>("deploy").await {
+                Ok(deployed) => Some(deployed),
+                // Why it broke off half-way is in what it made until then.
+                Err(_) => obligations(cx).await.iter().rev().find_map(|open| here.target.begun(&open.handle)),
+            };
+            let Some(deployed) = deployed else {
                 return Ok(StepOutcome::ok(json!({ "lost": ["nothing was deployed"] })));
             };
             let mut into = cx.run_dir().join("logs").join(here.deployment.name.as_str());

@@ -162,7 +162,8 @@ async fn still_the_same(here: &Surroundings<'_>, deployed: &Deployed, ready: &Re
     if lines.is_empty() {
         lines = vec![format!("ready: {}", ready.incarnation), format!("now: {now}")];
     }
-    Err(StepFailure::new(FailureKind::Lasting, format!("{} is not what became ready any more", here.deployment.name))
+    let message = here.placed(format!("{} is not what became ready any more", here.deployment.name)).await;
+    Err(StepFailure::new(FailureKind::Lasting, message)
         .details(lines)
         .help("`dynbench apply --resume` brings it to life again and measures what is left"))
 }

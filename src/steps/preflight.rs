@@ -5,6 +5,7 @@ use serde_json::json;
 use super::surroundings::Surroundings;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
+use crate::target::NOT_CHECKED;
 
 pub(super) const ROW: StepRow = StepRow {
     kind: "preflight",
@@ -23,7 +24,13 @@ impl StepAction for Preflight {
         Box::pin(async move {
             let here = Surroundings::of(cx);
             match here.target.preflight(here.live()).await {
-                Ok(looked_at) => Ok(StepOutcome::ok(json!({ "looked-at": looked_at }))),
+                Ok(looked_at) => {
+                    // Whoever waits for hours should know what nobody could look at.
+                    for line in looked_at.iter().filter(|line| line.contains(NOT_CHECKED)) {
+                        cx.note(line.clone()).await?;
+                    }
+                    Ok(StepOutcome::ok(json!({ "looked-at": looked_at })))
+                }
                 Err(error) => {
                     let mut failure = here.failure(error);
                     if failure.class != FailureKind::Interrupted {

@@ -70,6 +70,14 @@ impl<'a> Surroundings<'a> {
         })
     }
 
+    /// A message of a step's own, with the place where it happened.
+    pub(super) async fn placed(&self, message: String) -> String {
+        match self.target.place(self.live()).await {
+            Some(place) if !message.contains(&place) => format!("{message} ({place})"),
+            Some(_) | None => message,
+        }
+    }
+
     /// A target's error as this step's failure, pointing at the plan.
     pub(super) fn failure(&self, error: TargetError) -> StepFailure {
         let kind = if self.cx.cancel.is_cancelled() {

@@ -34,9 +34,9 @@ impl StepAction for Wait {
                 Ok(ready) => ready.map_err(|error| here.failure(error))?,
                 Err(_) => {
                     let (name, after, last) = (&here.deployment.name, format_duration(deadline), ledger.last());
-                    let mut failure =
-                        StepFailure::new(FailureKind::Lasting, format!("{name} was not ready after {after} ({last})"))
-                            .help("its logs are collected below logs/; `policy.ready-deadline` sets how long to wait");
+                    let message = here.placed(format!("{name} was not ready after {after} ({last})")).await;
+                    let mut failure = StepFailure::new(FailureKind::Lasting, message)
+                        .help("its logs are collected below logs/; `policy.ready-deadline` sets how long to wait");
                     failure.span.clone_from(&here.deployment.span);
                     return Err(failure);
                 }

@@ -169,11 +169,18 @@ pub struct Live<'a> {
     pub cancel: &'a CancellationToken,
 }
 
+/// What stands in a line of [`Target::preflight`] between a thing that could not be looked at and why.
+pub const NOT_CHECKED: &str = ": not checked: ";
+
 /// How a deployment comes to life and ends.
 pub trait Target: TargetKind {
     /// What would be started, as the text of a file and its extension; graphs of templates in this version.
     fn written(&self, plan: &Plan, deployment: &Deployment, _version: GraphVersion) -> (&'static str, String) {
         ("json", format!("{:#}\n", self.fingerprint(plan, deployment)))
+    }
+    /// Where it happens, for messages of those who know no more of it than its name; `None`: here.
+    fn place<'a>(&'a self, _live: Live<'a>) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { None })
     }
     /// What is there to build on (API versions, CRDs); frozen. `Value::Null` when there is nothing to find out.
     fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>>;
@@ -230,6 +237,11 @@ pub trait Target: TargetKind {
     /// What became of it between two incarnations, a line for each part that is another now; none where it cannot be told.
     fn difference(&self, _before: &Value, _now: &Value) -> Vec<String> {
         Vec::new()
+    }
+    /// What an obligation's handle alone tells of a deployment that did not get as far as [`Target::deploy`]'s end: enough
+    /// for [`Target::collect`].
+    fn begun(&self, _handle: &Value) -> Option<Deployed> {
+        None
     }
     /// Copies logs and states into a folder; returns what could not be had.
     fn collect<'a>(

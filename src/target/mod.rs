@@ -14,15 +14,15 @@ mod simulated;
 mod table;
 
 pub use contract::{
-    Again, BoxFuture, Deployed, Endpoint, Ledger, Left, Live, MetricsUrl, Passage, Ready, Target, TargetError, Unheld,
-    Way,
+    Again, BoxFuture, Deployed, Endpoint, Ledger, Left, Live, MetricsUrl, NOT_CHECKED, Passage, Ready, Target,
+    TargetError, Unheld, Way,
 };
 pub use endpoint::Existing;
 pub use http_probe::{HTTP_PROBER, HttpProber};
 pub use image::{Architecture, Blob, Image, NotStatic, Program};
 pub use kubernetes::{
-    FoundRun, Kubernetes, ObjectOutlook, Permission, Reaping, ServerView, Sweep, SweepScope, Swept, permissions,
-    push_image, rbac, reap, server_view, sweep,
+    FoundRun, Kubernetes, Machines, ObjectOutlook, Permission, Reaping, ServerView, Sweep, SweepScope, Swept, machines,
+    permissions, push_image, rbac, reap, server_view, sweep,
 };
 pub use probe::{Listing, ProbeFault, Prober, Workers};
 pub use process::{HoldError, Launcher, Process, Shim, hold};

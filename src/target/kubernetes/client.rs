@@ -39,6 +39,23 @@ pub(super) struct Cluster {
     pub(super) in_cluster: bool,
 }
 
+/// What messages call it: nothing is sent.
+///
+/// # Errors
+/// As [`Cluster::connect`].
+pub(super) async fn place(to: &Whereabouts) -> Result<Place, TargetError> {
+    Ok(resolve(to).await?.1)
+}
+
+/// The configuration and the names of what it leads to. Without a context it is a pod's own account.
+async fn resolve(to: &Whereabouts) -> Result<(Config, Place, bool), TargetError> {
+    let (config, context) = config(to).await?;
+    let in_cluster = context.is_none();
+    let context = context.unwrap_or_else(|| "in-cluster".to_owned());
+    let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    Ok((config, Place { context, namespace }, in_cluster))
+}
+
 impl Cluster {
     /// Reads the kubeconfig (`KUBECONFIG`, `~/.kube/config`, else a pod's own account) and makes a client; nothing is
     /// sent yet.
@@ -46,12 +63,8 @@ impl Cluster {
     /// # Errors
     /// When there is no kubeconfig, it cannot be read, or it does not have the context.
     pub(super) async fn connect(to: &Whereabouts) -> Result<Self, TargetError> {
-        let (config, context) = config(to).await?;
-        let in_cluster = context.is_none();
-        let context = context.unwrap_or_else(|| "in-cluster".to_owned());
+        let (config, place, in_cluster) = resolve(to).await?;
         let server = config.cluster_url.to_string();
-        let namespace = to.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let place = Place { context, namespace };
         let client = Client::try_from(config).map_err(|error| translate(&place, "connecting", &error))?;
         Ok(Self { client, place, server, in_cluster })
     }
@@ -112,6 +125,25 @@ impl Cluster {
             TargetError::passing(format!("{doing} ({}): no answer within {seconds} s", self.place))
         })
     }
+}
+
+/// The namespace that a plan means which names none: that of the context, as kubectl takes it.
+///
+/// # Errors
+/// When there is no kubeconfig, or it names none.
+pub(super) fn default_namespace(to: &Whereabouts) -> Result<String, TargetError> {
+    let unknown = |why: String| TargetError {
+        help: Some("say `namespace` in `[target]`".to_owned()),
+        key: Some("namespace".to_owned()),
+        ..TargetError::new(format!("nobody knows which namespace is meant: {why}"))
+    };
+    let kubeconfig = Kubeconfig::read().map_err(|error| unknown(chain(&error)))?;
+    let wanted = to.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let context = kubeconfig.contexts.iter().find(|context| Some(&context.name) == wanted);
+    let context = context.ok_or_else(|| unknown("the kubeconfig has no such context".to_owned()))?;
+    // What kubectl takes where a context names none.
+    let namespace = context.context.as_ref().and_then(|context| context.namespace.clone());
+    Ok(namespace.unwrap_or_else(|| "default".to_owned()))
 }
 
 async fn config(to: &Whereabouts) -> Result<(Config, Option<String>), TargetError> {

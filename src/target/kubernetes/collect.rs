@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `<pod>.<container>.log`, `....previous.log` | the end of each container's log, and of the one before a restart |
 //! | `events.txt` | what the cluster said, a line each |
-//! | `objects.yaml` | objects, what operators made of them, and pods, as they are |
+//! | `objects.yaml` | objects, what operators made of them, pods, and what sent load to them, as they are |
 //! | `pods.json` | pod, node, images by digest, restarts; GPUs |
 //! | `<pod>.metrics.txt` | `/metrics` of each pod that has it |
 //!
@@ -17,17 +17,21 @@ use serde_json::{Value, json};
 
 use super::super::contract::{Deployed, TargetError};
 use super::super::probe::Prober;
+use super::beside::beside;
 use super::client::Cluster;
 use super::family::{list_if_allowed, name};
 use super::forward::Forward;
 use super::handle::State;
 use super::incarnation::{facts, incarnation};
-use super::look::{look, node_kind};
+use super::look::{last_seen, look, node_kind};
 use super::seen::Seen;
 use super::service::{is_ready, port_named};
 use super::{logs, service};
 use crate::base::{is_secret_name, secrets_in, write_atomic};
 use crate::render::write_yaml;
+
+/// Annotation in which kubectl keeps what it sent.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Bytes of one log that are kept.
 const LOG_BYTES: usize = 5 << 20;
@@ -48,21 +52,30 @@ pub(super) async fn collect(prober: &dyn Prober, deployed: &Deployed, into: &Pat
         Ok::<_, TargetError>((cluster, seen))
     };
     // A cluster that is away must not keep the results of a run from being finished.
-    let (cluster, seen) = match seen.await {
+    let (cluster, mut seen) = match seen.await {
         Ok(found) => found,
         Err(error) => return Ok(vec![error.message]),
     };
     let mut kept = Kept { into, lost: Vec::new() };
-    kept.write("events.txt", &events(&seen));
-    kept.write("objects.yaml", &write_yaml(&states(&seen)));
     let nodes = list_if_allowed(&cluster, &node_kind()).await.unwrap_or_default();
     let pods = json!({"pods": incarnation(&seen.pods), "facts": facts(&seen.pods, &nodes)});
     kept.write("pods.json", &format!("{pods:#}\n"));
+    let ports = metrics_ports(&cluster, &state, &seen).await;
+    match beside(&cluster, &state).await {
+        Ok(beside) => {
+            seen.owned.extend(beside.objects);
+            seen.pods.extend(beside.pods);
+            seen.events.extend(beside.events);
+            seen.events.sort_by(|one, other| last_seen(one).cmp(last_seen(other)));
+        }
+        Err(error) => kept.lost.push(error.message),
+    }
+    kept.write("events.txt", &events(&seen));
+    kept.write("objects.yaml", &write_yaml(&states(&seen)));
     let lines = if seen.pods.iter().all(is_well) { FEW_LINES } else { LINES };
     for pod in &seen.pods {
         kept.logs(&cluster, pod, lines).await;
     }
-    let ports = metrics_ports(&cluster, &state, &seen).await;
     for (pod, port) in ports {
         kept.metrics(prober, &cluster, deployed, &pod, port).await;
     }
@@ -185,6 +198,10 @@ fn states(seen: &Seen) -> Vec<Value> {
     for object in &mut all {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
+            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                // The same once more, as text in which nothing can be masked.
+                annotations.remove(LAST_APPLIED);
+            }
         }
         mask(object);
     }
@@ -242,6 +259,16 @@ mod tests {
         assert_eq!(env[1]["value"], "fast");
         assert_eq!(env[2]["value"], "5");
         assert_eq!(env[3]["valueFrom"]["secretKeyRef"]["name"], "s");
+    }
+
+    #[test]
+    fn what_kubectl_sent_is_not_kept_beside_what_became_of_it() {
+        let text = r#"{"spec":{"env":[{"name":"HF_TOKEN","value":"hf_x"}]}}"#;
+        let deployment =
+            json!({"kind": "Deployment", "metadata": {"name": "a", "annotations": {LAST_APPLIED: text, "b": "c"}}});
+        let seen = Seen { owned: vec![deployment], ..Seen::default() };
+        let kept = states(&seen);
+        assert_eq!(kept[0]["metadata"]["annotations"], json!({"b": "c"}));
     }
 
     #[test]

@@ -22,6 +22,17 @@ impl std::fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// The error, with this place in its message unless it is there already.
+    pub(super) fn named_in(&self, error: TargetError) -> TargetError {
+        let place = self.to_string();
+        if error.message.contains(&place) {
+            return error;
+        }
+        TargetError { message: format!("{} ({place})", error.message), ..error }
+    }
+}
+
 /// An error of the kube crate while `doing` something.
 pub(super) fn translate(place: &Place, doing: &str, error: &kube::Error) -> TargetError {
     match error {
@@ -93,6 +104,15 @@ mod tests {
         assert!(!is_passing(&status(500, "failed to create typed patch object: field not declared in schema")));
         assert!(!is_passing(&status(500, "conversion webhook for x failed: json: cannot unmarshal number into y")));
         assert!(!is_passing(&status(422, "is invalid")));
+    }
+
+    #[test]
+    fn a_place_is_named_once() {
+        let place = Place { context: "lab".to_owned(), namespace: "bench".to_owned() };
+        let told = place.named_in(TargetError { help: Some("h".to_owned()), ..TargetError::passing("pod x is gone") });
+        assert_eq!(told.message, "pod x is gone (context lab, namespace bench)");
+        assert!(told.passing && told.help.is_some());
+        assert_eq!(place.named_in(told.clone()), told);
     }
 
     #[test]

@@ -112,6 +112,20 @@ impl State {
             .map_err(|error| TargetError::new(format!("the journal's record of the objects is unreadable: {error}")))
     }
 
+    /// What is known of a deployment when nothing but its handle was written down: names, and no uids.
+    pub(super) fn of_handle(handle: Handle) -> Self {
+        let applied = |named: &Named| Applied {
+            api_version: named.resource.api_version.clone(),
+            kind: named.resource.kind.clone(),
+            name: named.name.clone(),
+            uid: String::new(),
+            sent: String::new(),
+            generation: None,
+        };
+        let applied = handle.objects.iter().map(applied).collect();
+        Self { handle, applied, existing: None, service: None, discovered: Discovered::default() }
+    }
+
     /// How an applied object is addressed: in the stored version, where that is another than the one that was sent.
     pub(super) fn resource(&self, applied: &Applied) -> Option<&Resource> {
         let same = |named: &&Named| {
@@ -126,4 +140,34 @@ impl State {
 /// The group of an `apiVersion`; the core's has none.
 fn group(api_version: &str) -> &str {
     api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::contract::Target;
+    use super::super::kind::Kubernetes;
+    use super::*;
+
+    #[test]
+    fn a_handle_alone_tells_what_a_deployment_that_broke_off_may_have_made() {
+        let resource = Resource::known("apps/v1", "Deployment", "deployments");
+        let handle = Handle {
+            whereabouts: Whereabouts::default(),
+            server: "s".to_owned(),
+            cluster_uid: None,
+            run: "r1".to_owned(),
+            deployment: "agg".to_owned(),
+            objects: vec![Named { resource: resource.clone(), name: "web".to_owned() }],
+            role: None,
+        };
+        let begun = Kubernetes.begun(&handle.to_value()).unwrap();
+        let state = State::of(&begun).unwrap();
+        assert_eq!((state.applied.len(), state.resource(&state.applied[0])), (1, Some(&resource)));
+        // What else a step may have announced: its load, its Leases.
+        let load = Handle { role: Some("load".to_owned()), ..handle };
+        assert!(Kubernetes.begun(&load.to_value()).is_none());
+        assert!(Kubernetes.begun(&json!({"held": {"at": {}, "run": "r1"}})).is_none());
+    }
 }

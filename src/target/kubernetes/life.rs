@@ -1,18 +1,42 @@
 //! The life of a deployment in a cluster: which file does what of [`Target`].
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::contract::{Again, BoxFuture, Deployed, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way};
+use super::super::contract::{
+    Again, BoxFuture, Deployed, Endpoint, Ledger, Left, Live, Ready, Target, TargetError, Unheld, Way,
+};
 use super::super::http_probe::HTTP_PROBER;
-use super::client::Cluster;
+use super::client::{self, Cluster, Whereabouts};
+use super::handle::{Handle, State};
 use super::hold::{self, HeldHandle};
 use super::kind::{self, Kubernetes};
 use super::{again, apply, collect, discover, end, incarnation, load, preflight, wait};
 use crate::plan::{Deployment, Plan, TargetKind};
 use crate::render::{GraphVersion, in_version, write_yaml};
+
+/// Does it; an error names the context and the namespace, whoever found it.
+async fn placed<T>(
+    at: Result<Whereabouts, TargetError>,
+    work: impl Future<Output = Result<T, TargetError>>,
+) -> Result<T, TargetError> {
+    match (work.await, at) {
+        (Err(error), Ok(at)) => Err(named(&at, error).await),
+        (done, _) => done,
+    }
+}
+
+async fn named(at: &Whereabouts, error: TargetError) -> TargetError {
+    match client::place(at).await {
+        Ok(place) => place.named_in(error),
+        // Then the error says already that there is no such cluster.
+        Err(_) => error,
+    }
+}
 
 impl Target for Kubernetes {
     fn written(&self, plan: &Plan, deployment: &Deployment, version: GraphVersion) -> (&'static str, String) {
@@ -24,6 +48,13 @@ impl Target for Kubernetes {
             // Measured where it runs: there is nothing to write but what it is.
             Err(_) => ("json", format!("{:#}\n", self.fingerprint(plan, deployment))),
         }
+    }
+
+    fn place<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async move {
+            let place = client::place(&kind::whereabouts(live.deployment).ok()?).await.ok()?;
+            Some(place.to_string())
+        })
     }
 
     fn discover<'a>(&'a self, live: Live<'a>) -> BoxFuture<'a, Result<Value, TargetError>> {
@@ -44,11 +75,11 @@ impl Target for Kubernetes {
         deployed: Option<&'a Deployed>,
         handle: &'a Value,
     ) -> BoxFuture<'a, Result<Again, TargetError>> {
-        Box::pin(again::again(live, deployed, handle))
+        Box::pin(placed(kind::whereabouts(live.deployment), again::again(live, deployed, handle)))
     }
 
     fn deploy<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<Deployed, TargetError>> {
-        Box::pin(apply::deploy(live, ledger))
+        Box::pin(placed(kind::whereabouts(live.deployment), apply::deploy(live, ledger)))
     }
 
     fn wait<'a>(
@@ -57,7 +88,7 @@ impl Target for Kubernetes {
         deployed: &'a Deployed,
         ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
-        Box::pin(wait::wait(HTTP_PROBER, live, deployed, ledger))
+        Box::pin(placed(kind::whereabouts(live.deployment), wait::wait(HTTP_PROBER, live, deployed, ledger)))
     }
 
     fn reach<'a>(
@@ -67,14 +98,14 @@ impl Target for Kubernetes {
         ready: &'a Ready,
         ledger: &'a dyn Ledger,
     ) -> BoxFuture<'a, Result<Way, TargetError>> {
-        Box::pin(load::reach(live, deployed, ready, ledger))
+        Box::pin(placed(kind::whereabouts(live.deployment), load::reach(live, deployed, ready, ledger)))
     }
 
     fn incarnation<'a>(&'a self, live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
         match hold::lost(live.run) {
             // Others may be measuring on the same GPUs by now.
             Some(why) => Box::pin(async move { Err(TargetError::new(why)) }),
-            None => Box::pin(wait::incarnation_now(deployed)),
+            None => Box::pin(placed(kind::whereabouts(live.deployment), wait::incarnation_now(deployed))),
         }
     }
 
@@ -82,17 +113,38 @@ impl Target for Kubernetes {
         incarnation::difference(before, now)
     }
 
+    fn begun(&self, handle: &Value) -> Option<Deployed> {
+        let handle = Handle::read(handle).ok().filter(|handle| handle.role.is_none())?;
+        let state = serde_json::to_value(State::of_handle(handle)).ok()?;
+        let endpoint = Endpoint {
+            url: String::new(),
+            headers_env: BTreeMap::new(),
+            api_key_env: None,
+            ca_file: None,
+            model: String::new(),
+            metrics_urls: Vec::new(),
+        };
+        Some(Deployed { endpoint, state })
+    }
+
     fn collect<'a>(
         &'a self,
-        _live: Live<'a>,
+        live: Live<'a>,
         deployed: &'a Deployed,
         into: &'a Path,
     ) -> BoxFuture<'a, Result<Vec<String>, TargetError>> {
-        Box::pin(collect::collect(HTTP_PROBER, deployed, into))
+        Box::pin(placed(kind::whereabouts(live.deployment), collect::collect(HTTP_PROBER, deployed, into)))
     }
 
     fn hold<'a>(&'a self, live: Live<'a>, ledger: &'a dyn Ledger) -> BoxFuture<'a, Result<(), Unheld>> {
-        Box::pin(hold::begin(live, ledger))
+        Box::pin(async move {
+            let at = kind::whereabouts(live.deployment)?;
+            match hold::begin(live, ledger).await {
+                Err(Unheld::Failed(error)) => Err(Unheld::Failed(named(&at, error).await)),
+                Err(Unheld::Taken(error)) => Err(Unheld::Taken(named(&at, error).await)),
+                Ok(()) => Ok(()),
+            }
+        })
     }
 
     fn is_hold(&self, handle: &Value) -> bool {

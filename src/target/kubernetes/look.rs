@@ -157,7 +157,10 @@ async fn namespace_phase(cluster: &Cluster) -> Result<Option<String>, TargetErro
 }
 
 /// Events of these objects, newest last.
-async fn events(cluster: &Cluster, uids: &BTreeSet<String>) -> Result<Vec<Value>, TargetError> {
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub(super) async fn events(cluster: &Cluster, uids: &BTreeSet<String>) -> Result<Vec<Value>, TargetError> {
     let found = list_if_allowed(cluster, &Resource::known("v1", "Event", "events")).await?;
     let about = |event: &Value| {
         event.pointer("/involvedObject/uid").and_then(Value::as_str).is_some_and(|uid| uids.contains(uid))
@@ -168,7 +171,7 @@ async fn events(cluster: &Cluster, uids: &BTreeSet<String>) -> Result<Vec<Value>
 }
 
 /// When an event was last seen: which field says it depends on who wrote it.
-fn last_seen(event: &Value) -> &str {
+pub(super) fn last_seen(event: &Value) -> &str {
     ["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]
         .into_iter()
         .find_map(|pointer| event.pointer(pointer)?.as_str())

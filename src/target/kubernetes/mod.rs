@@ -21,9 +21,10 @@
 //! | `incarnation`, `disaggregated` | what is known of a deployment that is ready |
 //! | `pages` | where its parts tell their own view |
 //! | `logs` | logs of containers |
-//! | `collect` | what is kept of it before it is torn down |
+//! | `collect`, `beside` | what is kept of it before it is torn down, and of what stands beside it |
 //! | `end` | everything is deleted, and its absence verified |
 //! | `settings`, `objects`, `quantity` | `[target]` typed; the objects as the plan alone gives them; `1500m`, `2Gi` |
+//! | `mentions`, `machines` | what objects refer to by name; what the nodes are |
 //! | `preflight`, `registry`, `rbac` | what would fail later; registries and logins; the rights that a plan needs |
 //! | `hold`, `secrets`, `cache` | what a run holds while it lives: Leases, a namespace, Secrets; the volume with the model |
 //! | `sweep` | cleaning up from labels alone, and the reaper |
@@ -32,6 +33,7 @@
 
 mod again;
 mod apply;
+mod beside;
 mod cache;
 mod client;
 mod collect;
@@ -50,6 +52,8 @@ mod life;
 mod load;
 mod logs;
 mod look;
+mod machines;
+mod mentions;
 mod objects;
 mod own;
 mod pages;
@@ -70,6 +74,7 @@ mod wait;
 
 pub use kind::Kubernetes;
 pub use load::{Permission, permissions};
+pub use machines::{Machines, machines};
 pub use preflight::{ObjectOutlook, ServerView, server_view};
 pub use rbac::rbac;
 pub use registry::push_image;

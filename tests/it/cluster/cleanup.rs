@@ -1,6 +1,6 @@
 //! Cleaning up from labels alone, on a machine without the run's folder.
 
-use super::room::{DEADLINE, OBJECTS, REGISTRY, Room, STUCK, kubeconfig, plan, static_binary};
+use super::room::{DEADLINE, LOAD, OBJECTS, REGISTRY, Room, STUCK, kubeconfig, plan, static_binary};
 
 const RUN: &str = "20261125-000000-abcd";
 
@@ -102,8 +102,9 @@ fn a_reaper_ends_a_run_that_gives_no_sign_of_life() {
 fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     let Some(room) = Room::new("preflight-reaperjob") else { return };
     room.world.write("objects.yaml", STUCK);
-    let more = "[load]\nimage = \"dynbench.local/dynamo:1.6.1\"\n";
-    room.world.write("plan.toml", with_policy(&room, "reaper = true") + more);
+    let image = pushed(&room);
+    let lines = format!("{LOAD}\nload.image = \"{image}\"");
+    room.world.write("plan.toml", with_policy(&room, "reaper = true").replace(LOAD, &lines));
     let started = room.world.start(&["apply", "plan.toml"]);
     room.until("it tears down", || {
         let found = room.try_kubectl(&["get", "configmap", "stuck", "-o", "json"]);
@@ -122,15 +123,34 @@ fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
     assert_eq!(room.left_behind(), "", "{}", ran.stderr);
 }
 
+/// An image with a static dynbench in it.
+fn pushed(room: &Room) -> String {
+    let image = format!("{REGISTRY}/{}/dynbench:test", room.namespace);
+    let said = room.world.ends(0, &["image", "--binary", &static_binary(), "--push", &image, "--insecure"]).stderr;
+    assert!(said.contains("they run it"), "{said}");
+    image
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_reaper_that_cannot_start_is_said_before_anything_is_deployed() {
+    let Some(room) = Room::new("preflight-noreaper") else { return };
+    // There, and no dynbench in it.
+    let lines = format!("{LOAD}\nload.image = \"dynbench.local/dynamo:1.6.1\"");
+    room.world.write("plan.toml", with_policy(&room, "reaper = true").replace(LOAD, &lines));
+    let ran = room.world.ends(3, &["apply", "plan.toml"]);
+    assert!(ran.stderr.contains("the reaper dynbench-reaper-"), "{}", ran.stderr);
+    assert_eq!(room.left_behind(), "");
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn a_reaper_in_the_cluster_leaves_nothing_of_a_run_that_was_killed() {
     let Some(room) = Room::new("preflight-reaped") else { return };
-    let image = format!("{REGISTRY}/preflight/dynbench:test");
-    room.world.ends(0, &["image", "--binary", &static_binary(), "--push", &image, "--insecure"]);
+    let image = pushed(&room);
     let text = plan("p", &room.namespace, "lease = \"2s\"");
     let lines = "policy.ready-deadline = \"5m\"\npolicy.reaper = true\npolicy.expires-after = \"4s\"";
-    let text = text.replace(DEADLINE, lines) + &format!("[load]\nimage = \"{image}\"\n");
+    let text = text.replace(DEADLINE, lines).replace(LOAD, &format!("{LOAD}\nload.image = \"{image}\""));
     room.world.write("plan.toml", text);
     let started = room.world.start(&["apply", "plan.toml"]);
     room.until("the reaper runs", || {

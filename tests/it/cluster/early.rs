@@ -113,6 +113,9 @@ fn room(name: &str) -> Option<Room> {
 fn fails(room: &Room, code: i32, snapshot: &str, objects: &str) {
     room.world.write("objects.yaml", objects);
     let ran = room.world.ends(code, &["apply", "plan.toml"]);
+    let place = format!(", namespace {})", room.namespace);
+    let failed = ran.stderr.lines().find(|line| line.starts_with("failed "));
+    assert!(failed.is_some_and(|line| line.contains("(context ") && line.contains(&place)), "{}", ran.stderr);
     let mut filters = room.world.filters();
     filters.add_filter(r"web-[0-9a-f]{8,10}-[a-z0-9]{5}", "web-[POD]");
     filters.add_filter(r"web-[0-9a-f]{8,10}\b", "web-[REVISION]");

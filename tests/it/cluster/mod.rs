@@ -16,6 +16,7 @@ mod faults;
 mod gpus;
 mod inload;
 mod kills;
+mod load;
 mod locks;
 mod manifests;
 mod midst;

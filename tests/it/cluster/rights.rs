@@ -1,6 +1,6 @@
 //! The Role that `dynbench rbac` prints is enough, and the optional ClusterRole is optional.
 
-use super::room::{DEADLINE, Room, kubeconfig, mocker, plan, static_binary};
+use super::room::{DEADLINE, LOAD, Room, kubeconfig, mocker, plan, static_binary};
 
 /// A kubeconfig of a ServiceAccount with nothing but the plan's Role.
 fn as_service_account(room: &mut Room) {
@@ -24,7 +24,17 @@ fn as_service_account(room: &mut Room) {
 fn with_the_role_alone_a_plan_runs_and_cluster_wide_checks_say_that_they_had_no_access() {
     let Some(mut room) = Room::new("preflight-role") else { return };
     let admin = kubeconfig();
-    let target = "gpu-pool = \"h100\"\nlease = \"6s\"";
+    room.world.set("TOKEN_OF_THE_TEST", "x");
+    let target = r#"gpu-pool = "h100"
+lease = "6s"
+[target.secrets.made]
+from-env = "TOKEN_OF_THE_TEST"
+[target.model-cache]
+pvc = "models"
+size = "10Mi"
+command = ["sh", "-c", "true"]
+deadline = "1m"
+"#;
     room.world.write("plan.toml", plan("p", &room.namespace, target));
     as_service_account(&mut room);
     let view = room.world.ends(0, &["plan", "plan.toml", "--server"]).stdout;
@@ -35,6 +45,7 @@ fn with_the_role_alone_a_plan_runs_and_cluster_wide_checks_say_that_they_had_no_
         assert!(ran.stderr.contains(&format!("ok       {step}")), "{}", ran.stderr);
     }
     assert!(!ran.stderr.contains("forbidden"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("namespace preflight-role: not checked: no access"), "{}", ran.stderr);
     room.world.set("KUBECONFIG", &admin);
     assert_eq!(room.left_behind(), "");
 }
@@ -48,11 +59,11 @@ fn a_right_that_is_missing_is_named_before_anything_is_made() {
     as_service_account(&mut room);
     let lacking = std::mem::replace(&mut room.world, crate::world::World::new(""));
     room.world.set("KUBECONFIG", &admin);
-    let role = room.get(&["role", "dynbench"]);
+    let role = room.get(&["role", "dynbench-p"]);
     let rules = role["rules"].as_array().unwrap();
     let apps = rules.iter().position(|rule| rule["resources"].to_string().contains("deployments")).unwrap();
     let path = format!(r#"[{{"op":"replace","path":"/rules/{apps}/verbs","value":["get","list","watch"]}}]"#);
-    room.kubectl(&["patch", "role", "dynbench", "--type=json", "-p", &path]);
+    room.kubectl(&["patch", "role", "dynbench-p", "--type=json", "-p", &path]);
     let ran = lacking.ends(7, &["apply", "plan.toml"]);
     assert!(ran.stderr.contains("you lack rights that this plan needs"), "{}", ran.stderr);
     assert!(ran.stderr.contains("create, delete, patch: deployments.apps"), "{}", ran.stderr);
@@ -67,13 +78,11 @@ fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
     let admin = kubeconfig();
     room.world.write("objects.yaml", mocker("agg"));
     let text = plan("p", &room.namespace, "gpu-pool = \"h100\"")
-        .replace(DEADLINE, "policy.ready-deadline = \"2m\"")
+        // It is about rights, whatever else the machine does.
+        .replace(DEADLINE, "policy.ready-deadline = \"2m\"\nvalidity.send-lag-ms = 10000.0")
         .replace("web:8000", "agg-frontend:8000")
         .replace("model.id = \"tiny\"", "model.id = \"tiny-llama\"");
-    room.world.write(
-        "plan.toml",
-        format!("{text}\n[validity]\nsend-lag-ms = 10000.0\n[load]\nbinary = \"{}\"\n", static_binary()),
-    );
+    room.world.write("plan.toml", text.replace(LOAD, &format!("load.binary = \"{}\"", static_binary())));
     as_service_account(&mut room);
     let apply = ["apply", "plan.toml"];
     let ran = room.world.start(&apply).end(&apply);

@@ -42,6 +42,9 @@ pub(super) const REGISTRY: &str = "198.18.0.11:5000";
 /// The line of a plan that says how long its deployment may take; what serves nothing is given up soon.
 pub(super) const DEADLINE: &str = "policy.ready-deadline = \"4s\"";
 
+/// The line of a plan that says where load comes from: the program under test is not static, so no Job can have it.
+pub(super) const LOAD: &str = "load.from = \"here\"";
+
 /// A plan in `namespace`, with these lines below `[target]` and this deployment's manifests in `objects.yaml`.
 pub(super) fn plan(name: &str, namespace: &str, target: &str) -> String {
     format!(
@@ -49,6 +52,7 @@ pub(super) fn plan(name: &str, namespace: &str, target: &str) -> String {
 name = "{name}"
 model.id = "tiny"
 {DEADLINE}
+{LOAD}
 
 [workload]
 isl = 20

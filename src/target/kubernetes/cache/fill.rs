@@ -35,17 +35,45 @@ pub(in super::super) async fn fill(
     ledger: &dyn Ledger,
 ) -> Result<(), TargetError> {
     let Some(cache) = &settings.model_cache else { return Ok(()) };
-    let image = image(live, cache)?;
+    let objects = objects_of(live.plan, live.deployment)?;
+    let user = user(&objects).unwrap_or(&Value::Null);
+    let image = image(live, cache, user, &objects)?;
     let uid = ensure_claim(cluster, cache).await?;
     let model = &live.plan.model.id;
     let name = job_name(cache, model, &image, &uid);
-    let wanted = job(cache, model, &image, &name);
+    let wanted = job(cache, model, &image, &name, user);
     wait(cluster, cache, &name, &wanted, live, ledger).await
 }
 
-/// The image that downloads: the plan's, or that of the deployment's first container.
-fn image(live: Live<'_>, cache: &ModelCache) -> Result<String, TargetError> {
-    let first = || objects_of(live.plan, live.deployment).ok()?.iter().find_map(first_image);
+/// The pod that will use the volume: the first that asks for a device, or the first of all. The download runs where it
+/// may run: a volume that is bound to a zone at its first use must be where the GPUs are.
+fn user(objects: &[Value]) -> Option<&Value> {
+    let mut pods = Vec::new();
+    objects.iter().for_each(|object| pods_in(object, &mut pods));
+    pods.iter().find(|pod| asks_for_device(pod)).or(pods.first()).copied()
+}
+
+/// Specs of pods, wherever an object has them.
+fn pods_in<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(map) if map.get("containers").is_some_and(Value::is_array) => found.push(value),
+        // v1alpha1 of Dynamo's graphs.
+        Value::Object(map) if map.contains_key("mainContainer") => found.push(value),
+        Value::Object(map) => map.values().for_each(|inner| pods_in(inner, found)),
+        Value::Array(items) => items.iter().for_each(|item| pods_in(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn asks_for_device(pod: &Value) -> bool {
+    let containers = pod.get("containers").and_then(Value::as_array).into_iter().flatten();
+    let limits = containers.filter_map(|one| one.pointer("/resources/limits")?.as_object());
+    limits.flat_map(|limits| limits.keys()).any(|resource| resource.contains('/'))
+}
+
+/// The image that downloads: the plan's, or that of the pod that will use the volume.
+fn image(live: Live<'_>, cache: &ModelCache, user: &Value, objects: &[Value]) -> Result<String, TargetError> {
+    let first = || first_image(user).or_else(|| objects.iter().find_map(first_image));
     let named = cache.image.as_ref().map(|image| image_for(live.deployment, image));
     named.or_else(first).ok_or_else(|| TargetError {
         help: Some("name one: `image` of [target.model-cache]".to_owned()),
@@ -240,5 +268,27 @@ async fn failed(cluster: &Cluster, cache: &ModelCache, job: &str, why: &str) -> 
         )),
         key: Some("model-cache".to_owned()),
         ..TargetError::new(format!("the model cache {} was not filled ({}): {why}", cache.pvc, cluster.place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_pod_with_the_gpus_is_the_one_that_uses_the_volume() {
+        let pod = |image: &str, limits: Value| json!({"spec": {"containers": [{"image": image, "resources": {"limits": limits}}]}});
+        let graph = json!({"spec": {"components": [
+            {"name": "Frontend", "podTemplate": pod("frontend:1", json!({"memory": "1Gi"}))},
+            {"name": "Worker", "podTemplate": pod("engine:1", json!({"nvidia.com/gpu": 1}))},
+        ]}});
+        let first = |objects: &[Value]| first_image(user(objects).unwrap()).unwrap();
+        assert_eq!(first(std::slice::from_ref(&graph)), "engine:1");
+        let plain = json!({"spec": {"template": pod("plain:1", json!({}))}});
+        assert_eq!(first(&[plain, graph.clone()]), "engine:1");
+        assert_eq!(first(&[json!({"spec": {"template": pod("plain:1", json!({}))}})]), "plain:1");
+        assert!(user(&[json!({"kind": "Service"})]).is_none());
     }
 }

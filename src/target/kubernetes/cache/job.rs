@@ -52,8 +52,11 @@ pub(super) fn job_name(cache: &ModelCache, model: &str, image: &str, claim_uid: 
     format!("dynbench-cache-{}", &digest.short()[..8])
 }
 
-/// The Job.
-pub(super) fn job(cache: &ModelCache, model: &str, image: &str, name: &str) -> Value {
+/// What the download's pod has of the pod that will use the volume: how its image is pulled, and where it may run.
+const ALIKE: [&str; 3] = ["imagePullSecrets", "nodeSelector", "tolerations"];
+
+/// The Job. `user` is the spec of the pod that will use the volume.
+pub(super) fn job(cache: &ModelCache, model: &str, image: &str, name: &str, user: &Value) -> Value {
     let mut container = json!({
         "name": "download",
         "image": image,
@@ -69,6 +72,29 @@ pub(super) fn job(cache: &ModelCache, model: &str, image: &str, name: &str) -> V
     if let Some(secret) = &cache.token_secret {
         container["envFrom"] = json!([{"secretRef": {"name": secret}}]);
     }
+    // Files are read by others than their writer: users and groups must be those of the pod that reads.
+    let mut security = user.get("securityContext").cloned().unwrap_or_else(|| json!({}));
+    if security.get("seccompProfile").is_none() {
+        security["seccompProfile"] = json!({"type": "RuntimeDefault"});
+    }
+    let mut pod = json!({
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "securityContext": security,
+        "containers": [container],
+        "volumes": [
+            {"name": "cache", "persistentVolumeClaim": {"claimName": cache.pvc}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    });
+    for key in ALIKE {
+        if let Some(value) = user.get(key) {
+            pod[key] = value.clone();
+        }
+    }
+    if let Some(affinity) = user.pointer("/affinity/nodeAffinity") {
+        pod["affinity"] = json!({"nodeAffinity": affinity});
+    }
     json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": name, "labels": labels(), "annotations": {MODEL: model}},
@@ -78,16 +104,7 @@ pub(super) fn job(cache: &ModelCache, model: &str, image: &str, name: &str) -> V
             "activeDeadlineSeconds": cache.deadline.as_secs(),
             "template": {
                 "metadata": {"labels": labels()},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": false,
-                    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-                    "containers": [container],
-                    "volumes": [
-                        {"name": "cache", "persistentVolumeClaim": {"claimName": cache.pvc}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
-                },
+                "spec": pod,
             },
         },
     })
@@ -129,8 +146,23 @@ mod tests {
     }
 
     #[test]
+    fn the_download_is_pulled_and_placed_like_the_pod_that_will_read_it() {
+        let user = json!({
+            "imagePullSecrets": [{"name": "pull"}],
+            "nodeSelector": {"zone": "a"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {"x": 1}, "podAntiAffinity": {"x": 2}},
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000},
+            "containers": [{"image": "image:1"}],
+            "serviceAccountName": "engine",
+        });
+        let job = job(&cache(), "a/b", "image:1", "n", &user);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&job["spec"]["template"]["spec"]).unwrap());
+    }
+
+    #[test]
     fn neither_carries_the_label_of_a_run() {
-        let both = [claim(&cache()), job(&cache(), "a/b", "image:1", "n")];
+        let both = [claim(&cache()), job(&cache(), "a/b", "image:1", "n", &Value::Null)];
         for object in both {
             assert!(!object.to_string().contains("dynbench.dev/run"), "{object}");
         }

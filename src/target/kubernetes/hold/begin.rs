@@ -136,7 +136,7 @@ async fn take_rest(
     key: &Key,
 ) -> Result<(), Unheld> {
     secrets::ensure(cluster, settings, live).await?;
-    sweep::start_reaper(cluster, live).await?;
+    sweep::start_reaper(cluster, live, ledger).await?;
     // Before the pool: a download of hours is no reason to keep GPUs from others.
     cache::fill(cluster, settings, live, ledger).await?;
     let has = |pool: &str| holdings().get(key).is_some_and(|holding| holding.pools.contains_key(pool));

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::super::own;
-use super::super::stamp::labels;
+use super::super::{own, stamp};
 use super::needs::carries;
 use crate::base::{Digest, digest_json, format_duration};
 use crate::plan::{Deployment, Plan};
 
 /// Value of [`own::ROLE`].
-pub(super) const ROLE: &str = "load";
+pub(in super::super) const ROLE: &str = "load";
 /// The container.
 pub(super) const CONTAINER: &str = "load";
 /// Port of a worker, on its pod's loopback.
@@ -43,6 +42,8 @@ pub(super) struct Wanted<'a> {
     pub(super) image: &'a str,
     /// Secrets by which it is pulled.
     pub(super) pull_secrets: &'a [String],
+    /// Labels of the pods under test, where they are not ours: workers keep away from them.
+    pub(super) tested: Option<&'a Map<String, Value>>,
     /// Digest of the program that will be carried into it: another program makes other workers.
     pub(super) binary: Option<&'a Digest>,
 }
@@ -51,9 +52,15 @@ pub(super) struct Wanted<'a> {
 /// other workers.
 pub(super) fn job(wanted: &Wanted<'_>) -> Value {
     let load = &wanted.plan.load;
-    let mut labels = labels(wanted.run, wanted.plan.name.as_str(), wanted.deployment.name.as_str());
+    // Ours go over the user's: by them the Job is found again.
+    let mut labels = load.labels.clone();
+    labels.extend(stamp::labels(wanted.run, wanted.plan.name.as_str(), wanted.deployment.name.as_str()));
     labels.insert(own::ROLE.to_owned(), json!(ROLE));
-    let template = json!({"metadata": {"labels": labels}, "spec": pod(wanted)});
+    let mut metadata = json!({"labels": labels});
+    if !load.annotations.is_empty() {
+        metadata["annotations"] = json!(load.annotations);
+    }
+    let template = json!({"metadata": metadata, "spec": pod(wanted)});
     let sent = digest_json(&json!([template, load.workers])).short().to_owned();
     json!({
         "apiVersion": "batch/v1",
@@ -82,13 +89,16 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Value {
 
 /// The longest that all levels of a deployment can take, and the time for which results are held.
 fn deadline(plan: &Plan) -> Duration {
+    let hooks = [&plan.hooks.before_level, &plan.hooks.after_level].into_iter().flatten();
+    let hooks = hooks.map(|hook| hook.deadline).fold(Duration::ZERO, Duration::saturating_add);
+    let attempts = plan.policy.retries.saturating_add(1);
     let workload = |workload: &crate::plan::Workload| {
         let levels = u32::try_from(workload.most_levels()).unwrap_or(u32::MAX);
-        // A wave before, a grace after; the warm-up is one more level.
-        let one = workload.duration.saturating_add(workload.request.timeout.saturating_mul(2));
+        // A wave before, a grace after; the warm-up is one more level. Each may be tried again.
+        let one = workload.duration.saturating_add(workload.request.timeout.saturating_mul(2)).saturating_add(hooks);
         // Time does not end the low loads of a search, and each load is twice the last.
         let judged = workload.request.timeout.saturating_mul(u32::try_from(2 * workload.least()).unwrap_or(u32::MAX));
-        one.saturating_mul(levels.saturating_add(1)).saturating_add(judged)
+        one.saturating_mul(levels.saturating_add(1)).saturating_add(judged).saturating_mul(attempts)
     };
     let levels = plan.workloads.values().map(workload).fold(Duration::ZERO, Duration::saturating_add);
     levels.saturating_add(plan.load.hold).min(Duration::from_secs(30 * 86_400))
@@ -144,7 +154,7 @@ fn container(wanted: &Wanted<'_>) -> Value {
         "env": environment(wanted),
         "resources": {
             "requests": {"cpu": load.cpu, "memory": load.memory},
-            // No limit of processor time: being throttled would be measured as the server's latency.
+            // No limit of processor time unless asked for: being throttled would be measured as the server's latency.
             "limits": {"memory": load.memory},
         },
         "securityContext": {
@@ -153,6 +163,9 @@ fn container(wanted: &Wanted<'_>) -> Value {
         "volumeMounts": [{"name": "work", "mountPath": "/work"}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
+    if let Some(limit) = &load.cpu_limit {
+        container["resources"]["limits"]["cpu"] = json!(limit);
+    }
     if carries(load) {
         let script = format!(
             "trap 'exit 143' TERM; until [ -x {BINARY} ]; do sleep 1; done; exec {BINARY} {}",
@@ -187,7 +200,10 @@ fn away(wanted: &Wanted<'_>) -> Value {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
-    let tested = term(100, of_run.clone(), json!([{"key": own::ROLE, "operator": "DoesNotExist"}]));
+    let tested = match wanted.tested {
+        Some(labels) => term(100, labels.clone(), json!([])),
+        None => term(100, of_run.clone(), json!([{"key": own::ROLE, "operator": "DoesNotExist"}])),
+    };
     let others = term(50, of_run, json!([{"key": own::ROLE, "operator": "In", "values": [ROLE]}]));
     json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [tested, others]}})
 }
@@ -206,6 +222,10 @@ mod tests {
     use crate::target::fixtures;
 
     fn made(change: impl FnOnce(&mut Plan)) -> Value {
+        made_beside(None, change)
+    }
+
+    fn made_beside(tested: Option<&Map<String, Value>>, change: impl FnOnce(&mut Plan)) -> Value {
         let mut plan = fixtures::plan(Path::new("/p"));
         change(&mut plan);
         let deployment = fixtures::deployment(json!({"template": "vllm"}));
@@ -217,6 +237,7 @@ mod tests {
             namespace: "bench",
             image: "r.io/x:1",
             pull_secrets: &pull_secrets,
+            tested,
             binary: None,
         })
     }
@@ -243,6 +264,80 @@ mod tests {
         assert_eq!(command[0], "/bin/sh");
         let script = command[2].as_str().unwrap();
         assert!(script.contains("until [ -x /work/dynbench ]") && script.contains("exec /work/dynbench worker"));
+    }
+
+    #[test]
+    fn workers_keep_away_from_pods_that_carry_no_label_of_ours() {
+        let selector = json!({"app": "theirs"}).as_object().cloned();
+        let job = made_beside(selector.as_ref(), |_| {});
+        let terms =
+            job.pointer("/spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution");
+        let labels =
+            |at: usize| terms.unwrap()[at].pointer("/podAffinityTerm/labelSelector/matchLabels").unwrap().clone();
+        assert_eq!(labels(0), json!({"app": "theirs"}));
+        // And from one another.
+        assert_eq!(labels(1)[own::RUN], "r1");
+    }
+
+    #[test]
+    fn a_job_lives_as_long_as_all_tries_and_their_hooks() {
+        let hook = |seconds| {
+            let deadline = Duration::from_secs(seconds);
+            Some(crate::plan::Hook { command: vec!["true".to_owned()], deadline, span: None })
+        };
+        let life = |change: &dyn Fn(&mut Plan)| {
+            let job = made(|plan| {
+                let workload = json!({
+                    "name": "default", "isl": 10, "isl_std": 0.0, "osl": 10, "osl_std": 0.0, "concurrency": [1, 2],
+                    "requests": null, "duration": {"secs": 100, "nanos": 0}, "warm_up_requests": 0, "repeats": 1,
+                    "seed": 0, "span": null,
+                    "request": {
+                        "api": "chat", "temperature": null, "extra": {},
+                        "timeout": {"secs": 10, "nanos": 0}, "idle_timeout": {"secs": 10, "nanos": 0},
+                    },
+                });
+                let workload: crate::plan::Workload = serde_json::from_value(workload).unwrap();
+                plan.workloads.insert(workload.name.clone(), workload);
+                plan.load.hold = Duration::ZERO;
+                change(plan);
+            });
+            job["spec"]["activeDeadlineSeconds"].as_u64().unwrap()
+        };
+        // Two levels and the warm-up, each with a wave before and a grace after.
+        assert_eq!(life(&|_| {}), 3 * 120);
+        assert_eq!(life(&|plan| plan.policy.retries = 2), 3 * 3 * 120);
+        let with_hooks = life(&|plan| {
+            plan.hooks.before_level = hook(3);
+            plan.hooks.after_level = hook(4);
+        });
+        assert_eq!(with_hooks, 3 * 127);
+    }
+
+    #[test]
+    fn labels_and_annotations_of_the_plan_are_on_the_pods_and_never_instead_of_ours() {
+        let job = made(|plan| {
+            plan.load.labels.insert("kueue.x-k8s.io/queue-name".to_owned(), json!("cpu"));
+            plan.load.labels.insert(own::ROLE.to_owned(), json!("x"));
+            plan.load.annotations.insert("sidecar.istio.io/inject".to_owned(), json!("false"));
+        });
+        assert_eq!(job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], "cpu");
+        let metadata = &job["spec"]["template"]["metadata"];
+        assert_eq!(metadata["labels"]["kueue.x-k8s.io/queue-name"], "cpu");
+        assert_eq!(
+            (&metadata["labels"][own::ROLE], &job["metadata"]["labels"][own::ROLE]),
+            (&json!(ROLE), &json!(ROLE))
+        );
+        assert_eq!(metadata["annotations"]["sidecar.istio.io/inject"], "false");
+    }
+
+    #[test]
+    fn processors_are_limited_only_where_the_plan_says_so() {
+        let limits = |job: Value| job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"].clone();
+        assert_eq!(limits(made(|_| {})), json!({"memory": "1Gi"}));
+        assert_eq!(
+            limits(made(|plan| plan.load.cpu_limit = Some("4".to_owned()))),
+            json!({"cpu": "4", "memory": "1Gi"})
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | `reach` | which way: workers in the cluster, a forwarded port, a URL as declared |
 //! | `job` | the Job of the workers, as an object: pure |
-//! | `workers` | the Job found again or made, its pods up, the ports to them |
+//! | `workers` | the Job found again or made, the ports to its pods |
+//! | `pods` | the pods of a Job of ours come up, or it is said why not |
+//! | `foreseen` | what it will need, before anything is deployed |
 //! | `carry` | the binary brought into an image that does not have it |
 //! | `needs` | what all of this may do, for the Role that a plan needs |
 //!
@@ -17,10 +19,16 @@
 //!   load.
 
 mod carry;
+mod foreseen;
 mod job;
 mod needs;
+mod pods;
 mod reach;
 mod workers;
 
+pub(super) use foreseen::{Foreseen, foreseen};
+pub(super) use job::ROLE as LOAD;
+pub(super) use needs::carried_program;
 pub use needs::{Permission, permissions};
+pub(super) use pods::{Awaited, pods_up};
 pub(super) use reach::{reach, source, transport};

@@ -1,5 +1,9 @@
 //! What load from inside a cluster may do, for the Role that a plan needs.
 
+use std::path::{Path, PathBuf};
+
+use super::super::super::contract::TargetError;
+use super::super::super::image::Program;
 use super::reach::{Way, way_of};
 use crate::plan::{Deployment, LoadSource, Plan};
 
@@ -51,6 +55,27 @@ pub fn permissions(plan: &Plan, deployment: &Deployment) -> Vec<Permission> {
             all
         }
     }
+}
+
+/// Where the binary that is carried lies.
+///
+/// # Errors
+/// When the plan names none and this program does not know its own file.
+pub(super) fn carried_path(load: &LoadSource) -> Result<PathBuf, TargetError> {
+    let path = load.binary.clone().map_or_else(std::env::current_exe, Ok);
+    path.map_err(|error| TargetError::new(format!("this program cannot be found: {error}")))
+}
+
+/// The binary that is carried.
+///
+/// # Errors
+/// When it cannot run in somebody else's image.
+pub(in super::super) fn carried_program(path: &Path) -> Result<Program, TargetError> {
+    Program::read(path).map_err(|error| TargetError {
+        help: error.help(),
+        key: Some("load.binary".to_owned()),
+        ..TargetError::new(error.to_string())
+    })
 }
 
 /// Whether the binary is carried into an image that does not have it.

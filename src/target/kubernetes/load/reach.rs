@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube::api::ListParams;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::super::contract::{self, Deployed, Endpoint, Ledger, Live, MetricsUrl, Passage, Ready, TargetError};
 use super::super::client::Cluster;
@@ -97,7 +97,9 @@ pub(in super::super) async fn reach(
         Way::Workers => {
             let cluster = Cluster::connect(&kind::whereabouts(live.deployment)?).await?;
             let server = serving(&cluster, &ready.endpoint.url).await?;
-            let workers = workers::workers(&cluster, live, &server.pod, ledger).await?;
+            let theirs = kind::read(live.deployment)?.existing.is_some();
+            let tested = theirs.then_some(&server.selector);
+            let workers = workers::workers(&cluster, live, &server.pod, tested, ledger).await?;
             // By its address where it has one: no name has to be looked up, whatever the state of the cluster's DNS.
             let url = server.address.unwrap_or_else(|| ready.endpoint.url.clone());
             Ok(contract::Way {
@@ -152,6 +154,8 @@ struct Server {
     pod: Value,
     /// The port at which it does.
     port: u16,
+    /// Labels of all of them.
+    selector: Map<String, Value>,
     /// URL of the Service by its address in the cluster; a headless one has none.
     address: Option<String>,
 }
@@ -169,9 +173,9 @@ async fn serving(cluster: &Cluster, url: &str) -> Result<Server, TargetError> {
     let service = service.and_then(|service| serde_json::to_value(service).ok());
     let service =
         service.ok_or_else(|| TargetError::new(format!("there is no Service {service_name} ({})", cluster.place)))?;
-    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let labels = service.pointer("/spec/selector").and_then(Value::as_object).cloned().unwrap_or_default();
     let selector: Vec<_> =
-        selector.into_iter().flatten().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
+        labels.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
     if selector.is_empty() {
         return Err(TargetError::new(format!("Service {service_name} selects no pods ({})", cluster.place)));
     }
@@ -185,7 +189,7 @@ async fn serving(cluster: &Cluster, url: &str) -> Result<Server, TargetError> {
     let port = target_port(&service, port, &pod).ok_or_else(|| {
         TargetError::new(format!("Service {service_name} has no port {port} that pod {} has", name(&pod)))
     })?;
-    Ok(Server { pod, port, address })
+    Ok(Server { pod, port, selector: labels, address })
 }
 
 /// `http://NAME.NAMESPACE.svc:PORT` taken apart.

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kube::api::{ListParams, Patch};
-use serde_json::Value;
+use kube::api::Patch;
+use serde_json::{Map, Value};
 
 use super::super::super::contract::{Ledger, Live, TargetError};
 use super::super::super::image::Program;
@@ -13,24 +12,22 @@ use super::super::apply::{params, refused};
 use super::super::client::Cluster;
 use super::super::discover::cluster_uid;
 use super::super::end::end;
-use super::super::family::{list, name, uid};
+use super::super::family::{name, uid};
 use super::super::forward::Forward;
 use super::super::handle::{Handle, Named};
 use super::super::own;
 use super::super::resource::Resource;
 use super::carry::carry;
 use super::job::{self, PORT, ROLE, Wanted};
-use super::needs::carries;
+use super::needs::{carried_path, carried_program, carries};
+use super::pods::{Awaited, end_of, jobs, pods_up};
 use crate::base::{Digest, digest_file, format_duration};
 use crate::load::{Lifeline, Worker};
+use crate::plan::LoadSource;
 use crate::render::image_for;
 
-/// How often pods that come up are looked at.
-const LOOK: Duration = Duration::from_millis(400);
-/// How long a pod may find no node.
-const SCHEDULED: Duration = Duration::from_secs(60);
-
-/// The workers of a deployment, every one answering. `serving` is a pod of the deployment.
+/// The workers of a deployment, every one answering. `serving` is a pod of the deployment, `tested` the labels of all of
+/// its pods where they are not ours.
 ///
 /// # Errors
 /// Why they cannot be had: the image, the node, the rights, the binary.
@@ -38,10 +35,11 @@ pub(super) async fn workers(
     cluster: &Cluster,
     live: Live<'_>,
     serving: &Value,
+    tested: Option<&Map<String, Value>>,
     ledger: &dyn Ledger,
 ) -> Result<Vec<Worker>, TargetError> {
     let load = &live.plan.load;
-    let carried = if carries(load) { Some(Carried::find(load.binary.clone()).await?) } else { None };
+    let carried = if carries(load) { Some(Carried::find(load).await?) } else { None };
     let host = Host::find(live, serving);
     let wanted = Wanted {
         plan: live.plan,
@@ -50,6 +48,7 @@ pub(super) async fn workers(
         namespace: cluster.namespace(),
         image: &host.image,
         pull_secrets: &host.pull_secrets,
+        tested,
         binary: carried.as_ref().map(|carried| &carried.digest),
     };
     let object = job::job(&wanted);
@@ -59,7 +58,9 @@ pub(super) async fn workers(
         if !is_there(cluster, live, &object).await? {
             make(cluster, live, &object, ledger).await?;
         }
-        pods_up(cluster, &object, load.workers, ledger).await
+        let (job, count) = (name(&object), load.workers as usize);
+        let awaited = Awaited { what: "load worker", job, count, replaced: false };
+        pods_up(cluster, &awaited, &|doing| ledger.doing(doing)).await
     };
     let pods = tokio::select! {
         pods = up => pods?,
@@ -100,10 +101,8 @@ struct Carried {
 
 impl Carried {
     /// The plan's, or this program's own.
-    async fn find(binary: Option<PathBuf>) -> Result<Self, TargetError> {
-        let own = || std::env::current_exe();
-        let path = binary.map_or_else(own, Ok);
-        let path = path.map_err(|error| TargetError::new(format!("this program cannot be found: {error}")))?;
+    async fn find(load: &LoadSource) -> Result<Self, TargetError> {
+        let path = carried_path(load)?;
         let digested = {
             let path = path.clone();
             tokio::task::spawn_blocking(move || digest_file(&path)).await
@@ -117,22 +116,19 @@ impl Carried {
 
     /// Its bytes; read only when they are to be sent.
     fn program(&self) -> Result<Program, TargetError> {
-        Program::read(&self.path).map_err(|error| TargetError {
-            help: error.help(),
-            key: Some("load.binary".to_owned()),
-            ..TargetError::new(error.to_string())
-        })
+        carried_program(&self.path)
     }
 }
 
 /// The image that workers run in.
-struct Host {
-    image: String,
-    pull_secrets: Vec<String>,
+pub(super) struct Host {
+    pub(super) image: String,
+    pub(super) pull_secrets: Vec<String>,
 }
 
 impl Host {
-    fn find(live: Live<'_>, serving: &Value) -> Self {
+    /// The plan's, or that of a pod under test.
+    pub(super) fn find(live: Live<'_>, serving: &Value) -> Self {
         let load = &live.plan.load;
         if let Some(image) = load.image.as_ref().or(load.carrier.as_ref()) {
             return Self { image: image_for(live.deployment, image), pull_secrets: load.image_pull_secrets.clone() };
@@ -147,10 +143,6 @@ impl Host {
         pull_secrets.dedup();
         Self { image, pull_secrets }
     }
-}
-
-fn jobs() -> Resource {
-    Resource::known("batch/v1", "Job", "jobs")
 }
 
 async fn handle(cluster: &Cluster, live: Live<'_>, object: &Value) -> Result<Handle, TargetError> {
@@ -178,20 +170,11 @@ async fn is_there(cluster: &Cluster, live: Live<'_>, object: &Value) -> Result<b
     }
     let ending = found.pointer("/metadata/deletionTimestamp").is_some();
     let sent = format!("/metadata/annotations/{}", own::SENT.replace('/', "~1"));
-    if !ending && !has_ended(&found) && text(&found, &sent) == text(object, &sent) {
+    if !ending && end_of(&found).is_none() && text(&found, &sent) == text(object, &sent) {
         return Ok(true);
     }
     end(&handle(cluster, live, object).await?.to_value(), live.cancel).await?;
     Ok(false)
-}
-
-/// Whether a Job will do nothing any more.
-fn has_ended(job: &Value) -> bool {
-    let conditions = job.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| {
-        let kind = condition["type"].as_str().unwrap_or_default();
-        ["Complete", "Failed", "FailureTarget", "SuccessCriteriaMet"].contains(&kind) && condition["status"] == "True"
-    })
 }
 
 /// Makes the Job, announced first.
@@ -207,84 +190,6 @@ async fn make(cluster: &Cluster, live: Live<'_>, object: &Value, ledger: &dyn Le
         Ok(_) => Ok(()),
         Err(error) => Err(refused(cluster, &doing, &error)),
     }
-}
-
-/// Waits until every worker's pod runs.
-async fn pods_up(
-    cluster: &Cluster,
-    object: &Value,
-    count: u32,
-    ledger: &dyn Ledger,
-) -> Result<Vec<Value>, TargetError> {
-    let selector = format!("batch.kubernetes.io/job-name={}", name(object));
-    let pods = Resource::known("v1", "Pod", "pods");
-    let began = tokio::time::Instant::now();
-    loop {
-        let mut found = list(cluster, &pods, &ListParams::default().labels(&selector)).await?;
-        found.retain(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
-        found.sort_by_key(place_of);
-        for pod in &found {
-            if let Some(trouble) = trouble(pod, began.elapsed()) {
-                return Err(trouble);
-            }
-        }
-        let running = found.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
-        if running == found.len() && found.len() == count as usize {
-            return Ok(found);
-        }
-        ledger.doing(&format!("{running} of {count} load workers run"));
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Which worker a pod is, by its index in the Job.
-fn place_of(pod: &Value) -> u64 {
-    let index = pod.pointer("/metadata/annotations/batch.kubernetes.io~1job-completion-index");
-    index.and_then(Value::as_str).and_then(|index| index.parse().ok()).unwrap_or(u64::MAX)
-}
-
-/// Why a worker's pod will not run.
-fn trouble(pod: &Value, waited: Duration) -> Option<TargetError> {
-    let who = name(pod);
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
-    for status in statuses.into_iter().flatten() {
-        if let Some(waiting) = status.pointer("/state/waiting") {
-            let reason = text(waiting, "reason");
-            let help = match reason.as_str() {
-                "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
-                    "correct `load.image` (or `load.carrier`), or name a secret in `load.image-pull-secrets`"
-                }
-                "CreateContainerConfigError" => "correct `load.env`: the Secret or its key is not there",
-                _ => continue,
-            };
-            let message = format!("the load worker {who} cannot start: {reason}: {}", text(waiting, "message"));
-            return Some(TargetError { help: Some(help.to_owned()), ..TargetError::new(message) });
-        }
-        if let Some(ended) = status.pointer("/state/terminated") {
-            let said = text(ended, "message");
-            let help = if said.contains("/bin/sh") {
-                "this image has no shell to carry dynbench into: set `load.carrier` to one that has, or `load.image`"
-            } else {
-                "look at its log: `kubectl logs` with the pod's name"
-            };
-            let code = ended.get("exitCode").and_then(Value::as_i64).unwrap_or(-1);
-            let message =
-                format!("the load worker {who} has ended: {} (exit code {code}): {said}", text(ended, "reason"));
-            return Some(TargetError { help: Some(help.to_owned()), ..TargetError::new(message) });
-        }
-    }
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    let unscheduled = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")?;
-    (waited >= SCHEDULED).then(|| TargetError {
-        help: Some(
-            "ask for less in `load.resources`, or correct `load.node-selector` and `load.tolerations`".to_owned(),
-        ),
-        ..TargetError::new(format!("no node takes the load worker {who}: {}", text(unscheduled, "message")))
-    })
 }
 
 /// The way to a worker.
@@ -354,38 +259,6 @@ mod tests {
 
     fn pod(status: Value) -> Value {
         json!({"metadata": {"name": "load-x-0"}, "status": status})
-    }
-
-    fn waiting(reason: &str) -> Value {
-        pod(json!({"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]}))
-    }
-
-    #[test]
-    fn a_worker_that_cannot_start_says_why_and_one_that_is_starting_is_waited_for() {
-        let said = |pod: &Value, waited| trouble(pod, Duration::from_secs(waited)).map(|error| error.message);
-        assert!(said(&waiting("ImagePullBackOff"), 0).unwrap().contains("cannot start: ImagePullBackOff"));
-        assert!(said(&waiting("CreateContainerConfigError"), 0).is_some());
-        assert_eq!(said(&waiting("ContainerCreating"), 1000), None);
-        assert_eq!(said(&waiting("ErrImagePull"), 0), None);
-        let unscheduled = pod(json!({"conditions": [
-            {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available: 2 Insufficient cpu."},
-        ]}));
-        assert_eq!(said(&unscheduled, 5), None);
-        assert!(said(&unscheduled, 60).unwrap().contains("2 Insufficient cpu"));
-    }
-
-    #[test]
-    fn an_image_without_a_shell_is_named_as_such() {
-        let ended = pod(json!({"containerStatuses": [{"state": {"terminated": {
-            "reason": "StartError", "exitCode": 128, "message": "exec: \"/bin/sh\": stat /bin/sh: no such file"}}}]}));
-        assert!(trouble(&ended, Duration::ZERO).unwrap().help.unwrap().contains("has no shell"));
-    }
-
-    #[test]
-    fn a_job_that_has_ended_is_made_anew() {
-        let job = |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status}]}});
-        assert!(has_ended(&job("Complete", "True")) && has_ended(&job("Failed", "True")));
-        assert!(!has_ended(&job("Suspended", "True")) && !has_ended(&job("Failed", "False")) && !has_ended(&json!({})));
     }
 
     #[test]

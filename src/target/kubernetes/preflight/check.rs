@@ -1,6 +1,6 @@
 //! What a check is, and how the findings of all of them become one answer.
 
-use super::super::super::contract::{BoxFuture, Live, TargetError};
+use super::super::super::contract::{BoxFuture, Live, NOT_CHECKED, TargetError};
 use super::super::fault::Place;
 use super::scene::Scene;
 use super::table::CHECKS;
@@ -73,7 +73,7 @@ fn sum_up(place: &Place, deployment: &str, findings: Vec<Finding>) -> Result<Vec
     for finding in findings {
         match finding {
             Finding::Fine(line) => lines.push(line),
-            Finding::Unknown(what, why) => lines.push(format!("{what}: not checked: {why}")),
+            Finding::Unknown(what, why) => lines.push(format!("{what}{NOT_CHECKED}{why}")),
             Finding::Problem(error) => problems.push(error),
         }
     }
@@ -81,12 +81,7 @@ fn sum_up(place: &Place, deployment: &str, findings: Vec<Finding>) -> Result<Vec
     let mut problems = problems.into_iter();
     match (problems.next(), count) {
         (None, _) => Ok(lines),
-        (Some(mut only), 1) => {
-            if !only.message.contains(&place.to_string()) {
-                only.message = format!("{} ({place})", only.message);
-            }
-            Err(only)
-        }
+        (Some(only), 1) => Err(place.named_in(only)),
         (Some(first), _) => {
             let key = first.key.clone();
             let mut details = Vec::new();

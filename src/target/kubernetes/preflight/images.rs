@@ -10,16 +10,16 @@ use kube::Api;
 use serde_json::Value;
 
 use super::super::super::contract::TargetError;
+use super::super::mentions::Mentions;
 use super::super::registry::{ImageRef, Login, RegistryError, Repository, login_in, login_of, platforms};
 use super::check::Finding;
-use super::mentions::Mentions;
 use super::scene::{Answer, Scene};
 
 /// The member of a pull secret that holds the logins.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
-    let mut named = Mentions::of(&scene.objects);
+    let mut named = Mentions::of(&scene.all_objects());
     named.images.extend(super::super::kind::further_images(scene.live.plan, scene.live.deployment));
     let nodes = scene.nodes.found().map_or(&[][..], Vec::as_slice);
     let architectures = architectures(nodes);

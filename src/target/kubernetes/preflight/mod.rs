@@ -9,7 +9,6 @@
 //! | `scene` | the deployment and its cluster, as the checks see them |
 //! | `table` | the checks |
 //! | `demand` | pods, and what they ask of nodes and quotas, counted from objects: pure |
-//! | `mentions` | what objects refer to by name: pure |
 //! | `difference` | how two objects differ, in lines: pure |
 
 mod access;
@@ -21,7 +20,7 @@ mod dry_run;
 mod exporter;
 mod images;
 mod kinds;
-mod mentions;
+mod load;
 mod namespace;
 mod neighbours;
 mod nodes;

@@ -52,14 +52,14 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
 
 /// A node, as far as pods must fit on it.
 #[derive(Debug, Clone)]
-struct Room {
+pub(super) struct Room {
     name: String,
     labels: BTreeMap<String, String>,
     free: BTreeMap<String, f64>,
 }
 
 impl Room {
-    fn of(node: &Node) -> Self {
+    pub(super) fn of(node: &Node) -> Self {
         let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         let free = allocatable.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), parse(&value.0)?)));
         Self {
@@ -69,17 +69,17 @@ impl Room {
         }
     }
 
-    fn has(&self, resource: &str) -> f64 {
+    pub(super) fn has(&self, resource: &str) -> f64 {
         self.free.get(resource).copied().unwrap_or(0.0)
     }
 
-    fn suits(&self, pod: &PodDemand) -> bool {
+    pub(super) fn suits(&self, pod: &PodDemand) -> bool {
         pod.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }
 }
 
 /// Neither cordoned nor gone.
-fn takes_pods(node: &Node) -> bool {
+pub(super) fn takes_pods(node: &Node) -> bool {
     let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");

@@ -20,7 +20,7 @@ pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError
         Answer::Absent => Vec::new(),
         Answer::NoAccess => return Ok(vec![Finding::no_access("quotas")]),
     };
-    let demand = Demand::of(&scene.objects);
+    let demand = Demand::of(&scene.all_objects());
     let mut findings = Vec::new();
     for quota in &listed {
         let name = quota.metadata.name.clone().unwrap_or_default();
@@ -65,7 +65,7 @@ fn shortages(quota: &ResourceQuota, demand: &Demand) -> Vec<String> {
 }
 
 /// Without a tail of zeros.
-fn shown(number: f64) -> String {
+pub(super) fn shown(number: f64) -> String {
     if number >= 1024f64.powi(2) {
         format!("{:.1}Gi", number / 1024f64.powi(3))
     } else {

@@ -5,16 +5,19 @@ use kube::Api;
 use serde::de::DeserializeOwned;
 
 use super::super::super::contract::TargetError;
+use super::super::mentions::Mentions;
 use super::check::Finding;
-use super::mentions::Mentions;
 use super::scene::{Answer, Scene};
 
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Vec<Finding>, TargetError> {
-    let mut named = Mentions::of(&scene.objects);
+    let mut named = Mentions::of(&scene.all_objects());
     if let Some(cache) = &scene.settings.model_cache {
         // It is made before anything is deployed.
         named.claims.remove(&cache.pvc);
         named.secrets.extend(cache.token_secret.clone());
+    }
+    if scene.live.plan.policy.reaper {
+        named.pull_secrets.extend(scene.live.plan.load.image_pull_secrets.iter().cloned());
     }
     named.secrets.retain(|name| !scene.settings.secrets.contains_key(name));
     let mut findings = Vec::new();

@@ -13,6 +13,7 @@ use super::super::client::Cluster;
 use super::super::discover::discover;
 use super::super::fault::translate;
 use super::super::kind::whereabouts;
+use super::super::load::{Foreseen, foreseen};
 use super::super::objects::objects_to_apply;
 use super::super::resource::{Catalog, Resource};
 use super::super::settings::Settings;
@@ -45,6 +46,8 @@ pub(super) struct Scene<'a> {
     pub(super) settings: Settings,
     /// What will be applied, with this run's names and labels.
     pub(super) objects: Vec<Value>,
+    /// What load from inside the cluster will need.
+    pub(super) load: Option<Foreseen>,
     /// Kinds of the objects by API version and kind; `None`: not served.
     pub(super) kinds: BTreeMap<(String, String), Option<Resource>>,
     /// The namespace.
@@ -79,6 +82,7 @@ impl<'a> Scene<'a> {
         let cluster = Cluster::connect(&whereabouts(live.deployment)?).await?;
         let objects = objects_to_apply(live, &discover(&cluster).await?)?;
         let mut catalog = Catalog::new(&cluster);
+        let load = foreseen(live, cluster.namespace())?;
         let mut kinds = BTreeMap::new();
         for object in &objects {
             let (api_version, kind) = type_of(object);
@@ -95,7 +99,7 @@ impl<'a> Scene<'a> {
             Answer::Absent => Answer::Absent,
             Answer::NoAccess => Answer::NoAccess,
         };
-        Ok(Self { live, cluster, settings, objects, kinds, namespace, nodes })
+        Ok(Self { live, cluster, settings, objects, load, kinds, namespace, nodes })
     }
 
     /// A question that we may not be allowed to ask, or whose answer may be "no".
@@ -108,6 +112,11 @@ impl<'a> Scene<'a> {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<Answer<T>, TargetError> {
         ask(&self.cluster, doing, call).await
+    }
+
+    /// The objects, and the Job of the load workers.
+    pub(super) fn all_objects(&self) -> Vec<Value> {
+        self.objects.iter().chain(self.load.as_ref().map(|load| &load.job)).cloned().collect()
     }
 
     /// Whether the namespace is known not to be there: then nothing in it can be asked for.

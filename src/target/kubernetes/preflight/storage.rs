@@ -5,8 +5,8 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::super::super::contract::TargetError;
+use super::super::mentions::Mentions;
 use super::check::Finding;
-use super::mentions::Mentions;
 use super::scene::{Answer, Scene};
 
 /// Annotation of the class that stands for none.

@@ -2,8 +2,8 @@
 
 use super::check::Check;
 use super::{
-    access, admission, dry_run, exporter, images, kinds, namespace, neighbours, nodes, quota, references, secrets,
-    storage, version,
+    access, admission, dry_run, exporter, images, kinds, load, namespace, neighbours, nodes, quota, references,
+    secrets, storage, version,
 };
 
 /// All checks.
@@ -17,6 +17,7 @@ pub(super) static CHECKS: &[Check] = &[
     Check { name: "quota", run: |scene| Box::pin(quota::check(scene)) },
     Check { name: "nodes", run: |scene| Box::pin(nodes::check(scene)) },
     Check { name: "DCGM exporter", run: |scene| Box::pin(exporter::check(scene)) },
+    Check { name: "load", run: |scene| Box::pin(load::check(scene)) },
     Check { name: "secrets", run: |scene| Box::pin(secrets::check(scene)) },
     Check { name: "references", run: |scene| Box::pin(references::check(scene)) },
     Check { name: "storage", run: |scene| Box::pin(storage::check(scene)) },

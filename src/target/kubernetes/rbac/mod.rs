@@ -8,5 +8,5 @@
 mod needs;
 mod print;
 
-pub(super) use needs::{Rules, for_cluster, for_deployment, for_reaper, rules_json};
+pub(super) use needs::{Right, Rules, for_cluster, for_deployment, for_reaper, rules_json};
 pub use print::rbac;

@@ -8,11 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::super::load::permissions;
+use super::super::mentions::Mentions;
 use super::super::settings::Settings;
 use crate::plan::{Deployment, Plan};
 
-/// API group (empty: core) and resource, with a part of it after a slash, such as `pods/log`.
-type Of = (String, String);
+/// API group (empty: core) and resource, with a part of it after a slash, such as `pods/log`; the only object of it that is
+/// meant, by its name.
+type Of = (String, String, Option<String>);
+
+/// One right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Right<'a> {
+    /// API group; empty: the core one.
+    pub(in super::super) group: &'a str,
+    /// With a part of it after a slash.
+    pub(in super::super) resource: &'a str,
+    /// Of this object only.
+    pub(in super::super) name: Option<&'a str>,
+    /// `get`
+    pub(in super::super) verb: &'static str,
+}
 
 /// Verbs, by what they are for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +39,13 @@ const SWEEP: &[&str] = &["get", "list", "delete"];
 
 impl Rules {
     pub(super) fn add(&mut self, group: &str, resource: &str, verbs: &[&'static str]) {
-        self.0.entry((group.to_owned(), resource.to_owned())).or_default().extend(verbs);
+        self.0.entry((group.to_owned(), resource.to_owned(), None)).or_default().extend(verbs);
+    }
+
+    /// Rights on one object.
+    fn add_named(&mut self, group: &str, resource: &str, name: &str, verbs: &[&'static str]) {
+        let of = (group.to_owned(), resource.to_owned(), Some(name.to_owned()));
+        self.0.entry(of).or_default().extend(verbs);
     }
 
     /// All of both.
@@ -34,22 +55,41 @@ impl Rules {
         }
     }
 
-    /// Every right alone: group, resource (with its part) and verb.
-    pub(in super::super) fn each(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
-        self.0
-            .iter()
-            .flat_map(|((group, resource), verbs)| verbs.iter().map(|verb| (group.as_str(), resource.as_str(), *verb)))
+    /// Every right alone.
+    pub(in super::super) fn each(&self) -> impl Iterator<Item = Right<'_>> {
+        self.0.iter().flat_map(|((group, resource, name), verbs)| {
+            verbs.iter().map(|verb| Right { group, resource, name: name.as_deref(), verb })
+        })
     }
 }
 
-/// The rules as a Role lists them: resources of one group with the same verbs stand together.
+/// The rules as a Role lists them: resources of one group with the same verbs stand together, and so do names.
 pub(in super::super) fn rules_json(rules: &Rules) -> Vec<Value> {
     let mut together: BTreeMap<(&str, &BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
-    for ((group, resource), verbs) in &rules.0 {
-        together.entry((group, verbs)).or_default().push(resource);
+    let mut named: BTreeMap<(&str, &str, &BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
+    for ((group, resource, name), verbs) in &rules.0 {
+        match name {
+            None => together.entry((group, verbs)).or_default().push(resource),
+            Some(name) => named.entry((group, resource, verbs)).or_default().push(name),
+        }
     }
-    let rule = |((group, verbs), resources): ((&str, &BTreeSet<&str>), Vec<&str>)| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-    together.into_iter().map(rule).collect()
+    let whole = together
+        .into_iter()
+        .map(|((group, verbs), resources)| json!({"apiGroups": [group], "resources": resources, "verbs": verbs}));
+    let named = named.into_iter().map(|((group, resource, verbs), names)| {
+        json!({"apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": verbs})
+    });
+    whole.chain(named).collect()
+}
+
+/// Secrets whose existence preflight looks at, or whose logins it reads.
+fn secrets_named(plan: &Plan, objects: &[Value], settings: &Settings) -> BTreeSet<String> {
+    let Mentions { mut secrets, pull_secrets, .. } = Mentions::of(objects);
+    secrets.extend(pull_secrets);
+    secrets.extend(plan.load.image_pull_secrets.iter().cloned());
+    secrets.extend(plan.load.env.values().map(|from| from.secret.clone()));
+    secrets.extend(settings.model_cache.as_ref().and_then(|cache| cache.token_secret.clone()));
+    secrets
 }
 
 /// What one deployment needs in its namespace. `objects` are what will be applied; none: something that runs already is
@@ -73,7 +113,9 @@ pub(in super::super) fn for_deployment(
     // Preflight.
     rules.add("", "serviceaccounts", &["get"]);
     rules.add("", "resourcequotas", &["list"]);
-    rules.add("", "secrets", &["get"]);
+    for name in secrets_named(plan, objects, settings) {
+        rules.add_named("", "secrets", &name, &["get"]);
+    }
     // Questions to what serves. Newer servers ask for `create` as well.
     rules.add("", "pods/portforward", &["get", "create"]);
     for right in permissions(plan, deployment) {
@@ -147,7 +189,7 @@ pub(in super::super) fn for_cluster(create_namespace: bool) -> Rules {
 }
 
 /// Group and plural of an object's kind.
-fn resource_of(object: &Value) -> Of {
+fn resource_of(object: &Value) -> (String, String) {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let group = text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
     (group.to_owned(), plural(text("kind")))
@@ -173,10 +215,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::render::write_yaml;
     use crate::target::fixtures;
 
     fn has(rules: &Rules, group: &str, resource: &str, verb: &str) -> bool {
-        rules.each().any(|right| right == (group, resource, verb))
+        let named = Right { group, resource, name: None, verb: "" };
+        rules.each().any(|right| Right { verb: "", ..right } == named && right.verb == verb)
     }
 
     #[test]
@@ -193,7 +237,42 @@ mod tests {
         assert!(has(&rules, "networking.k8s.io", "networkpolicies", "delete"));
         assert!(!has(&rules, "apps", "deployments", "create"));
         assert!(!has(&rules, "rbac.authorization.k8s.io", "roles", "create"));
-        assert!(!has(&rules, "", "secrets", "list"));
+        assert!(!rules.each().any(|right| right.resource == "secrets"));
+    }
+
+    #[test]
+    fn only_secrets_that_the_plan_names_may_be_looked_at() {
+        let pod = json!({"imagePullSecrets": [{"name": "pull"}], "containers": [
+            {"env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "t"}}}]}]});
+        let objects = [json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}})];
+        let mut plan = fixtures::plan(Path::new("/p"));
+        plan.load.image_pull_secrets = vec!["load-pull".to_owned()];
+        let rules = for_deployment(&plan, &fixtures::deployment(json!({})), &objects, &Settings::default());
+        assert!(!has(&rules, "", "secrets", "get"));
+        let of_secrets: Vec<_> =
+            rules_json(&rules).into_iter().filter(|rule| rule["resources"].to_string().contains("secrets")).collect();
+        assert_eq!(
+            of_secrets,
+            [
+                json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["hf", "load-pull", "pull"], "verbs": ["get"]})
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plan_with_all_that_there_is_may_make_all_of_it() {
+        let mut plan = fixtures::plan(Path::new("/p"));
+        plan.policy.reaper = true;
+        plan.load.image = Some("r.io/dynbench:1".to_owned());
+        let mut deployment = fixtures::deployment(json!({"template": "dynamo-vllm-disagg"}));
+        deployment.target.values.json.insert("secrets".to_owned(), json!({"hf": {"from-env": "HF_TOKEN"}}));
+        let cache =
+            json!({"pvc": "m", "size": "1Gi", "access-mode": "ReadWriteOnce", "mount-path": "/m", "deadline": "1h"});
+        deployment.target.values.json.insert("model-cache".to_owned(), cache);
+        let settings = Settings::of(&deployment).unwrap();
+        let objects = super::super::super::objects::objects_of(&plan, &deployment).unwrap();
+        let rules = for_deployment(&plan, &deployment, &objects, &settings);
+        insta::assert_snapshot!(write_yaml(&rules_json(&rules)));
     }
 
     #[test]
@@ -203,8 +282,8 @@ mod tests {
         let mut plan = fixtures::plan(Path::new("/p"));
         plan.policy.reaper = true;
         let mine = for_deployment(&plan, &fixtures::deployment(json!({})), &objects, &settings);
-        for (group, resource, verb) in for_reaper(&objects, &settings).each() {
-            assert!(has(&mine, group, resource, verb), "{group} {resource} {verb}");
+        for right in for_reaper(&objects, &settings).each() {
+            assert!(mine.each().any(|mine| mine == right), "{right:?}");
         }
         assert!(has(&mine, "rbac.authorization.k8s.io", "rolebindings", "create"));
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::super::super::contract::{Live, TargetError};
+use super::super::super::contract::{Ledger, Live, TargetError};
 use super::super::client::{Cluster, Whereabouts};
 use super::super::fault::translate;
 use super::super::hold::{Health, Sign, Watcher, lease_of, leases, run_lease_name};
+use super::super::load::{Awaited, pods_up};
 use super::super::objects::objects_of;
 use super::super::own::{MANAGED_BY, MANAGER, PLAN, ROLE, RUN};
 use super::super::rbac::{for_reaper, rules_json};
@@ -27,6 +28,8 @@ use crate::render::image_for;
 const REAPER: &str = "reaper";
 /// How often it looks at the Lease.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long its pod may take to start.
+const STARTED: Duration = Duration::from_secs(300);
 /// How long one attempt at deleting may take; it tries for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -41,11 +44,16 @@ pub struct Reaping {
     pub after: Duration,
 }
 
-/// Starts the reaper, if the plan asks for one and it is not there yet.
+/// Starts the reaper, if the plan asks for one and it is not there yet, and waits until it runs: one that cannot start
+/// ends nothing.
 ///
 /// # Errors
-/// When there is no image for it, or the API server refuses.
-pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) -> Result<(), TargetError> {
+/// When there is no image for it, the API server refuses, or its pod does not start.
+pub(in super::super) async fn start_reaper(
+    cluster: &Cluster,
+    live: Live<'_>,
+    ledger: &dyn Ledger,
+) -> Result<(), TargetError> {
     if !live.plan.policy.reaper {
         return Ok(());
     }
@@ -65,7 +73,25 @@ pub(in super::super) async fn start_reaper(cluster: &Cluster, live: Live<'_>) ->
     for object in manifests(live, &settings, &image, &owner, &objects) {
         create(cluster, &object).await?;
     }
-    Ok(())
+    let job = name_of(live.run);
+    let awaited = Awaited { what: "reaper", job: &job, count: 1, replaced: true };
+    let say = |doing: &str| ledger.doing(doing);
+    tokio::select! {
+        up = pods_up(cluster, &awaited, &say) => up.map(|_| ()),
+        () = live.cancel.cancelled() => Err(TargetError::new("it was interrupted")),
+        () = tokio::time::sleep(STARTED) => {
+            let after = format_duration(STARTED);
+            Err(TargetError {
+                help: Some(format!("`kubectl describe job {job}` says more")),
+                ..TargetError::new(format!("the reaper {job} was not up after {after} ({})", cluster.place))
+            })
+        }
+    }
+}
+
+/// Name of its Job, and of all else of it.
+fn name_of(run: &str) -> String {
+    format!("dynbench-reaper-{}", run.to_lowercase())
 }
 
 /// What is missing for a reaper.
@@ -93,13 +119,51 @@ async fn create(cluster: &Cluster, object: &Value) -> Result<(), TargetError> {
 }
 
 fn manifests(live: Live<'_>, settings: &Settings, image: &str, owner: &Value, objects: &[Value]) -> Vec<Value> {
-    let name = format!("dynbench-reaper-{}", live.run.to_lowercase());
+    let name = name_of(live.run);
     let labels = json!({
         MANAGED_BY: MANAGER, RUN: live.run, PLAN: live.plan.name.as_str(), ROLE: REAPER,
     });
     let metadata = json!({"name": name, "labels": labels, "ownerReferences": owner});
     let rbac = "rbac.authorization.k8s.io";
     let after = format!("{}s", live.plan.policy.expires_after.as_secs());
+    let mut pod = json!({
+        "serviceAccountName": name,
+        "restartPolicy": "OnFailure",
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{
+            "name": REAPER,
+            "image": image,
+            "args": ["reap", "--run", live.run, "--after", after],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "32Mi"},
+                "limits": {"memory": "128Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }],
+    });
+    // It has the image of the load workers, so it needs what they need to get it, and runs where they may.
+    let load = &live.plan.load;
+    if !load.image_pull_secrets.is_empty() {
+        let names = load.image_pull_secrets.iter().map(|name| json!({"name": name}));
+        pod["imagePullSecrets"] = names.collect();
+    }
+    if !load.node_selector.is_empty() {
+        pod["nodeSelector"] = json!(load.node_selector);
+    }
+    if !load.tolerations.is_empty() {
+        pod["tolerations"] = json!(load.tolerations);
+    }
+    if load.cpu_limit.is_some() {
+        // Where a quota demands one.
+        pod["containers"][0]["resources"]["limits"]["cpu"] = json!("100m");
+    }
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
         json!({
@@ -119,27 +183,7 @@ fn manifests(live: Live<'_>, settings: &Settings, image: &str, owner: &Value, ob
                 "ttlSecondsAfterFinished": 60,
                 "template": {
                     "metadata": {"labels": labels},
-                    "spec": {
-                        "serviceAccountName": name,
-                        "restartPolicy": "OnFailure",
-                        "securityContext": {
-                            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"},
-                        },
-                        "containers": [{
-                            "name": REAPER,
-                            "image": image,
-                            "args": ["reap", "--run", live.run, "--after", after],
-                            "resources": {
-                                "requests": {"cpu": "10m", "memory": "32Mi"},
-                                "limits": {"memory": "128Mi"},
-                            },
-                            "securityContext": {
-                                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                                "capabilities": {"drop": ["ALL"]},
-                            },
-                        }],
-                    },
+                    "spec": pod,
                 },
             },
         }),
@@ -178,5 +222,29 @@ pub async fn reap(order: &Reaping, say: &(dyn Fn(&str) + Sync)) -> Result<Option
             Err(error) => say(&error.message),
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::target::fixtures;
+
+    #[test]
+    fn a_reaper_gets_its_image_and_its_place_as_load_workers_do() {
+        let mut plan = fixtures::plan(Path::new("/p"));
+        plan.load.image_pull_secrets = vec!["pull".to_owned()];
+        plan.load.node_selector.insert("pool".to_owned(), json!("cpu"));
+        plan.load.tolerations = vec![json!({"key": "cpu", "operator": "Exists"})];
+        let (deployment, cancel) = (fixtures::deployment(json!({"template": "vllm"})), CancellationToken::new());
+        let live = Live { plan: &plan, deployment: &deployment, run: "r1", dir: Path::new(""), cancel: &cancel };
+        let objects = manifests(live, &Settings::default(), "r.io/x:1", &json!([]), &[]);
+        let job = objects.iter().find(|object| object["kind"] == "Job").unwrap();
+        assert_eq!(job["metadata"]["name"], name_of("r1"));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&job["spec"]["template"]["spec"]).unwrap());
     }
 }

@@ -38,7 +38,11 @@ pub(super) fn refused(look: &mut Look<'_>) -> Option<Failure> {
 fn lacks_pods(workload: View<'_>) -> bool {
     let count = |pointer: &str| workload.int(pointer).unwrap_or(0);
     match workload.kind() {
-        "Job" => count("/status/active") + count("/status/succeeded") + count("/status/failed") == 0,
+        "Job" => {
+            let parallel = workload.int("/spec/parallelism").unwrap_or(1);
+            let wanted = workload.int("/spec/completions").unwrap_or(parallel).min(parallel);
+            count("/status/active") + count("/status/succeeded") + count("/status/failed") < wanted
+        }
         "DaemonSet" => count("/status/currentNumberScheduled") < count("/status/desiredNumberScheduled"),
         _ => count("/status/replicas") < workload.int("/spec/replicas").unwrap_or(1),
     }
@@ -64,7 +68,9 @@ fn told(look: &Look<'_>, workload: View<'_>, said: &str, webhook: bool) -> Failu
 }
 
 fn help(why: &str) -> &'static str {
-    if why.contains("exceeded quota") || why.contains("failed quota") {
+    if why.contains("must specify") {
+        "the namespace's quota demands these of every container: write them into its `resources`"
+    } else if why.contains("exceeded quota") || why.contains("failed quota") {
         "the namespace's quota is used up: end what is not needed, ask for less, or have the quota raised"
     } else if why.contains("violates PodSecurity") {
         "the namespace allows no such pods: change their security context, or the namespace's pod-security label"

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::scene::{name_of, type_of};
+use super::family::name;
+
+fn kind_of(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
 
 /// Names, by what they name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +31,7 @@ impl Mentions {
         let mut mentions = Self::default();
         for object in objects {
             mentions.walk(object);
-            match type_of(object).1.as_str() {
+            match kind_of(object) {
                 "PersistentVolumeClaim" => mentions.claim(object),
                 "StatefulSet" => {
                     let templates = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
@@ -37,8 +41,8 @@ impl Mentions {
             }
         }
         for object in objects {
-            let (kind, name) = (type_of(object).1, name_of(object));
-            match kind.as_str() {
+            let name = name(object);
+            match kind_of(object) {
                 "Secret" => mentions.secrets.remove(name),
                 "ConfigMap" => mentions.config_maps.remove(name),
                 "ServiceAccount" => mentions.accounts.remove(name),
