@@ -1,5 +1,12 @@
 //! What single keys cannot show: values that do not go together.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
@@ -67,11 +74,16 @@ fn refuse_few_requests(
     place: Option<Span>,
     problems: &mut Problems,
 ) {
+    let turns = workload.content.mean_turns();
     if let Some(requests) = workload.requests
-        && let Some(level) = levels.find(|level| u64::from(*level) > requests)
+        && let Some(level) = levels.find(|level| f64::from(*level) * turns > requests as f64)
     {
+        let what = match workload.content.conversations {
+            Some(_) => format!("{level} conversations of {} at a time", turns_of(turns)),
+            None => format!("{level} at a time"),
+        };
         problems.push(
-            Diagnostic::error(format!("{requests} requests never make {level} at a time"))
+            Diagnostic::error(format!("{requests} requests never make {what}"))
                 .at(place)
                 .help(format!("ask for at least ten times {largest}, or leave `requests` out")),
         );
@@ -100,6 +112,12 @@ fn check_levels_per_gpu(plan: &Plan, catalog: &Catalog, values: &Values, problem
             refuse_few_requests(workload, users, &largest, place("requests"), problems);
         }
     }
+}
+
+/// `5 turns`, `2.5 turns`
+fn turns_of(turns: f64) -> String {
+    let turns = (turns * 10.0).round() / 10.0;
+    format!("{turns} {}", if turns == 1.0 { "turn" } else { "turns" })
 }
 
 /// `[compare]` against the names of the deployments.
@@ -158,12 +176,8 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
             .map(|deployment| (&deployment.tokenizer, format!("deployments.{}.tokenizer", deployment.name))),
     );
     for (path, key) in tokenizers {
-        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
-            problems.push(
-                Diagnostic::error(format!("there is no file {}", path.display()))
-                    .at(values.span(&key).cloned())
-                    .help("relative paths start at the folder of the plan"),
-            );
+        if let Some(fault) = path.as_deref().and_then(tokenizer_fault) {
+            problems.push(fault.at(values.span(&key).cloned()));
         }
     }
     for deployment in plan.deployments.values() {
@@ -175,6 +189,28 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
         check_gpus(plan, catalog, values, problems);
         check_levels_per_gpu(plan, catalog, values, problems);
     }
+}
+
+/// What can be seen of a tokenizer without reading its vocabulary: preflight opens it.
+fn tokenizer_fault(path: &Path) -> Option<Diagnostic> {
+    #[derive(Deserialize)]
+    struct Tokenizer {
+        #[serde(rename = "model")]
+        _model: IgnoredAny,
+    }
+    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    let shown = file.display();
+    if !file.exists() {
+        let problem = Diagnostic::error(format!("there is no file {shown}"));
+        return Some(problem.help("relative paths start at the folder of the plan"));
+    }
+    let help = "name the tokenizer.json of the model, or its folder";
+    let read = match File::open(&file) {
+        Ok(read) => BufReader::new(read),
+        Err(error) => return Some(Diagnostic::error(format!("{shown} cannot be read: {error}")).help(help)),
+    };
+    let tokenizer: Result<Tokenizer, _> = serde_json::from_reader(read);
+    tokenizer.err().map(|error| Diagnostic::error(format!("{shown} is no tokenizer: {error}")).help(help))
 }
 
 /// GPUs of a deployment: as the plan says, or as its target can tell without asking anybody.

@@ -230,7 +230,10 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
         let concurrency = share.of_total(u64::from(level.spec.concurrency));
         part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
     }
-    part.spec.requests = share.of_total(level.spec.requests);
+    // Conversations are counted over the whole level: which of them are its own follows from its share.
+    if level.prompts.content.conversations.is_none() {
+        part.spec.requests = share.of_total(level.spec.requests);
+    }
     part.spec.least = share.of_total(level.spec.least);
     part.spec.share = share;
     // One looks at the server for all.
