@@ -294,6 +294,7 @@ fn loaded(
             osl: f64::from(options.osl),
             osl_std: 0.0,
             content: content(options).describe(),
+            alike: content(options).is_alike(),
             template_overhead: ruler.overhead(),
             isl_method: ruler.method().to_owned(),
             measured_by: None,

@@ -19,9 +19,10 @@
 //!
 //! # Conversations
 //!
-//! A slot is a user who holds one conversation at a time: it sends a turn, waits for its answer, thinks, and sends the next, which
-//! holds the answer. Its part of the wave is one first turn. The level's requests are counted turn by turn; a
-//! conversation is begun as long as fewer have been begun, and goes on to its end, if time and failures let it.
+//! A slot is a user who holds one conversation at a time: it sends a turn, waits for its answer, thinks, and sends the next,
+//! which holds the answer. Its part of the wave is one first turn; where users think, each waits for its own part of that
+//! time before its first conversation, so that they do not all begin in one moment. The level's requests are counted turn
+//! by turn; a conversation is begun as long as fewer have been begun, and goes on to its end, if time and failures let it.
 //!
 //! # Threads
 //!

@@ -42,6 +42,8 @@ const SHARE_ONE_IN: u64 = 10;
 /// for long, and therefore no cure for users in step: with answers of one length those who were served together ask
 /// together again, as the README says.
 const FILL_GAP: Duration = Duration::from_micros(100);
+/// Multiples of it lie evenly between two whole numbers, however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
 const OPENING_AT_ONCE: usize = 32;
 
@@ -250,6 +252,7 @@ impl Slot {
         if let Some(prepared) = fill {
             tokio::time::sleep(FILL_GAP * self.slot).await;
             free = self.fill(&shared, &prepared, nanos_since(shared.origin)).await;
+            free = self.spread(&shared, free).await;
         }
         while !shared.closing.is_raised() {
             let Some(prepared) = shared.queue.take().await else {
@@ -292,6 +295,20 @@ impl Slot {
         self.report.totals.add(&record);
         self.report.fill_requests += 1;
         self.pause(shared, wait, record.end.max(record.sent)).await
+    }
+
+    /// Users who think do not all begin at one moment: each waits for its own part of a user's time to think.
+    async fn spread(&self, shared: &Shared, free: u64) -> u64 {
+        let delay = shared.prompts.content.conversations.map_or(0.0, |found| found.delay_s);
+        let part = (f64::from(self.slot) * GOLDEN).fract();
+        if delay * part == 0.0 {
+            return free;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs_f64(delay * part)) => {}
+            () = shared.closing.raised() => {}
+        }
+        nanos_since(shared.origin)
     }
 
     /// Sends one request; also tells how long to wait before the next.

@@ -222,6 +222,16 @@ impl Content {
         Some(format!("conversations of {turns}, {apart}, ISL of each turn's own text"))
     }
 
+    /// Whether prompts begin alike because that was asked: a cache may then help, and how much is the server's merit.
+    pub fn is_alike(&self) -> bool {
+        let by_source = match &self.source {
+            Source::Synthetic => false,
+            Source::Trace(requests) => requests.iter().any(|request| !request.hash_ids.is_empty()),
+            Source::Dataset(dataset) => !dataset.unique,
+        };
+        self.conversations.is_some() || self.prefix.is_some() || by_source
+    }
+
     /// Turns of a conversation on average; 1 where requests stand alone.
     pub fn mean_turns(&self) -> f64 {
         match (&self.conversations, &self.source) {
@@ -279,5 +289,24 @@ mod tests {
         assert_eq!(found.isl_std, 173.2);
         assert_eq!(content.describe().as_deref(), Some("mix of 2"));
         assert_eq!(Content::default().lengths(), None);
+    }
+
+    #[test]
+    fn prompts_are_alike_where_that_is_asked() {
+        let trace = |hash_ids| Source::Trace(vec![TraceRequest { input_length: 9, output_length: 9, hash_ids }]);
+        let dataset = |unique| Source::Dataset(Dataset { unique, requests: Vec::new() });
+        for (source, alike) in [
+            (Source::Synthetic, false),
+            (trace(vec![1]), true),
+            (trace(Vec::new()), false),
+            (dataset(true), false),
+            (dataset(false), true),
+        ] {
+            assert_eq!(Content { source, ..Content::default() }.is_alike(), alike);
+        }
+        let prefix = Some(SharedPrefix { tokens: 9, groups: 1, per: PrefixScope::Run });
+        assert!(Content { prefix, ..Content::default() }.is_alike());
+        let turns = Conversations { turns: None, turns_std: 0.0, delay_s: 0.0, delay_std_s: 0.0 };
+        assert!(Content { conversations: Some(turns), ..Content::default() }.is_alike());
     }
 }

@@ -109,6 +109,10 @@ pub struct PointMeta {
     /// What requests hold beside that, in words; absent for plain ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Whether prompts begin alike because that was asked: then what a server takes from its cache is a result of its own,
+    /// and no difference of the work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alike: bool,
     /// Tokens that the chat template adds to each prompt, as probed; `None` when it could not be told.
     pub template_overhead: Option<f64>,
     /// How prompt lengths were reached: `tokenizer`, `calibrated`, `words` or, by another tool, `unknown`.

@@ -71,6 +71,7 @@ pub(crate) fn point(shape: Shape) -> PointData {
             osl: f64::from(shape.osl),
             osl_std: 0.0,
             content: None,
+            alike: false,
             template_overhead: Some(9.0),
             isl_method: "calibrated".to_owned(),
             measured_by: None,

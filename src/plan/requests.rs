@@ -256,6 +256,46 @@ mod tests {
     }
 
     #[test]
+    fn of_a_conversation_only_what_user_and_system_say_is_read_turn_by_turn() {
+        let talk = |text: &str| {
+            let read = |object| dataset_request(object, Some(9), true);
+            lines(text.as_bytes(), read).map_err(|fault| fault.to_string())
+        };
+        let turns = |request: &DatasetRequest| {
+            let texts = |turn: &[Message]| turn.iter().map(|message| message.content.clone()).collect::<Vec<_>>();
+            request.turns().map(texts).collect::<Vec<_>>()
+        };
+        // Answers may be anything: here a call of a tool and what it gave. What comes after the last turn is none.
+        let found = talk(
+            r#"{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"one"},
+                {"role":"assistant","content":null,"tool_calls":[]},{"role":"tool","content":"x"},
+                {"role":"user","content":"two"},{"role":"user","content":"and three"},{"role":"assistant","content":"no"}]}"#
+                .replace('\n', "")
+                .as_str(),
+        );
+        assert_eq!(turns(&found.unwrap()[0]), [vec!["be kind", "one"], vec!["two\n\nand three"]]);
+        let found = talk("{\"prompt\":\"alone\"}").unwrap();
+        assert_eq!(turns(&found[0]), [["alone"]]);
+        for (text, wrong) in [
+            (r#"{"conversations":[{"from":"gpt","value":"hi"}]}"#, "line 1: `conversations` holds nothing that"),
+            (r#"{"messages":[{"role":"user","content":7}]}"#, "line 1: what `user` says in `messages` needs the text"),
+            (r#"{"messages":[{"content":"a"}]}"#, "line 1: each of `messages` needs the text `role`"),
+            (
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant"},{"role":"user","content":" "}]}"#,
+                "line 1: one of its turns is empty",
+            ),
+        ] {
+            let found = talk(text).unwrap_err();
+            assert!(found.starts_with(wrong), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_mark_before_the_first_line_is_passed_over() {
+        assert_eq!(dataset("\u{feff}{\"prompt\":\"a\"}").unwrap()[0].words(), 1);
+    }
+
+    #[test]
     fn an_answer_without_any_length_is_refused() {
         let found = lines("{\"prompt\":\"a\"}".as_bytes(), |object| dataset_request(object, None, false)).unwrap_err();
         assert!(found.to_string().starts_with("line 1: it does not say how long its answer is"), "{found}");

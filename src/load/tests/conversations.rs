@@ -170,6 +170,21 @@ async fn a_user_thinks_before_each_turn_but_the_first() {
 }
 
 #[tokio::test]
+async fn users_who_think_do_not_all_begin_at_one_moment() {
+    let server = answering().await;
+    let delay = Duration::from_millis(100);
+    let run = run(&server, &LevelSpec { fill: true, ..closed(4, 8) }, content(2, 0.0, delay)).await;
+    let mut first: BTreeMap<u32, u64> = BTreeMap::new();
+    for record in &run.records {
+        first.entry(record.slot).or_insert(record.sent);
+    }
+    // By the golden ratio: 0, 62, 24 and 85 % of the delay after their part of the wave.
+    for (slot, share) in [(1, 61), (2, 23), (3, 85)] {
+        assert!(Duration::from_nanos(first[&slot]) >= delay * share / 100, "{first:?}");
+    }
+}
+
+#[tokio::test]
 async fn later_turns_of_an_open_loop_are_due_when_their_user_has_thought() {
     let server = answering().await;
     let run = run(&server, &open(500.0, 30), content(3, 0.0, DELAY)).await;

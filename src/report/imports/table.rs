@@ -92,6 +92,7 @@ impl Asked {
             osl: self.osl.0,
             osl_std: self.osl.1,
             content: None,
+            alike: false,
             template_overhead: None,
             isl_method: "unknown".to_owned(),
             measured_by: Some(tool.to_owned()),

@@ -76,6 +76,7 @@ impl World {
                             osl: *osl,
                             osl_std: 0.0,
                             content: None,
+                            alike: false,
                             template_overhead: None,
                             isl_method: "calibrated".to_owned(),
                             measured_by: None,
