@@ -1,12 +1,5 @@
 //! What single keys cannot show: values that do not go together.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
 use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
@@ -176,8 +169,12 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
             .map(|deployment| (&deployment.tokenizer, format!("deployments.{}.tokenizer", deployment.name))),
     );
     for (path, key) in tokenizers {
-        if let Some(fault) = path.as_deref().and_then(tokenizer_fault) {
-            problems.push(fault.at(values.span(&key).cloned()));
+        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+            problems.push(
+                Diagnostic::error(format!("there is no file {}", path.display()))
+                    .at(values.span(&key).cloned())
+                    .help("relative paths start at the folder of the plan"),
+            );
         }
     }
     for deployment in plan.deployments.values() {
@@ -189,28 +186,6 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
         check_gpus(plan, catalog, values, problems);
         check_levels_per_gpu(plan, catalog, values, problems);
     }
-}
-
-/// What can be seen of a tokenizer without reading its vocabulary: preflight opens it.
-fn tokenizer_fault(path: &Path) -> Option<Diagnostic> {
-    #[derive(Deserialize)]
-    struct Tokenizer {
-        #[serde(rename = "model")]
-        _model: IgnoredAny,
-    }
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-    let shown = file.display();
-    if !file.exists() {
-        let problem = Diagnostic::error(format!("there is no file {shown}"));
-        return Some(problem.help("relative paths start at the folder of the plan"));
-    }
-    let help = "name the tokenizer.json of the model, or its folder";
-    let read = match File::open(&file) {
-        Ok(read) => BufReader::new(read),
-        Err(error) => return Some(Diagnostic::error(format!("{shown} cannot be read: {error}")).help(help)),
-    };
-    let tokenizer: Result<Tokenizer, _> = serde_json::from_reader(read);
-    tokenizer.err().map(|error| Diagnostic::error(format!("{shown} is no tokenizer: {error}")).help(help))
 }
 
 /// GPUs of a deployment: as the plan says, or as its target can tell without asking anybody.

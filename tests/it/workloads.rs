@@ -54,12 +54,3 @@ fn a_plan_with_conversations_that_was_killed_goes_on() {
         assert_eq!(point["point"]["conversations"]["whole"], 20, "{point}");
     }
 }
-
-#[test]
-fn a_tokenizer_that_is_none_is_found_out_before_anything_is_started() {
-    let world = World::new(&SMALL.replace("model.id", "model.tokenizer = \"tokenizer.json\"\nmodel.id"));
-    world.write("tokenizer.json", "{\"model\": {\"type\": \"no such thing\"}}");
-    let ran = world.ends(7, &["apply", "plan.toml"]);
-    assert!(ran.stderr.contains("tokenizer.json is no tokenizer"), "{}", ran.stderr);
-    assert!(!world.path("results/small/latest/agg/c1").exists());
-}

@@ -455,6 +455,7 @@ mod tests {
                 asker: Asker { seed: 0, nonce: String::new(), level: String::new(), repeat: 1, attempt: 1 },
                 lengths: Lengths { isl: 1, isl_std: 0.0, osl: 1, osl_std: 0.0 },
                 content: crate::measure::Content::default(),
+                turn_overhead: None,
                 ruler: RulerOrder::Words,
                 shape: RequestShape {
                     api: Api::Chat,
