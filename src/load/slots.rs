@@ -300,7 +300,7 @@ impl Slot {
     /// Users who think do not all begin at one moment: each waits for its own part of a user's time to think.
     async fn spread(&self, shared: &Shared, free: u64) -> u64 {
         let delay = shared.prompts.content.conversations.map_or(0.0, |found| found.delay_s);
-        let part = (f64::from(self.slot) * GOLDEN).fract();
+        let part = (shared.spec.share.place(u64::from(self.slot)) as f64 * GOLDEN).fract();
         if delay * part == 0.0 {
             return free;
         }
