@@ -21,6 +21,7 @@
 //! | obligation | something started outside of this process that must be ended again |
 //! | incarnation | one life of a deployment: the processes or pods that answered during a point |
 //! | record | what is known of one request |
+//! | conversation | requests of one user, its turns, each with all that was said and answered before |
 //! | TTFT | first chunk with text minus send |
 //! | ITL | (last text chunk - first text chunk) / (output tokens - 1), per request |
 

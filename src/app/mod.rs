@@ -20,7 +20,7 @@ mod worker;
 mod written;
 
 pub use crate::load::Arrivals;
-pub use crate::measure::Rate;
+pub use crate::measure::{Conversations, Rate};
 pub use crate::render::GraphVersion;
 pub use apply::{Applied, ApplyOptions, EditChoice, apply, exit_code_of, frozen_sets, nonce};
 pub use catalog::catalog;

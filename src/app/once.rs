@@ -15,8 +15,8 @@ use crate::load::{
     Pacing, Prompts, RequestShape, Ruler, Totals, this_machine,
 };
 use crate::measure::{
-    Facts, Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate, RequestRecord, Series,
-    ValidityRules, judge,
+    Content, Conversations, Facts, Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate,
+    RequestRecord, Series, ValidityRules, judge,
 };
 
 /// Limit for a single question outside of the measurement.
@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub isl_std: f64,
     /// Output tokens.
     pub osl: u32,
+    /// Requests are turns of conversations.
+    pub conversations: Option<Conversations>,
     /// A local tokenizer.
     pub tokenizer: Option<PathBuf>,
     /// `/v1/completions` instead of chat.
@@ -71,11 +73,13 @@ pub struct OpenLoop {
 }
 
 impl LoadOptions {
-    /// Requests to measure: as asked, else the larger of 10 x concurrency, or a minute's arrivals, and 400.
+    /// Requests to measure: as asked, else the larger of 10 x concurrency, or a minute's arrivals, and 400; of conversations
+    /// at least two a user.
     pub fn requests(&self) -> u64 {
+        let turns = content(self).mean_turns();
         let usual = match &self.open {
-            None => 10 * u64::from(self.concurrency),
-            Some(open) => (60.0 * open.rate.per_second()).ceil() as u64,
+            None => (f64::from(self.concurrency) * f64::max(10.0, 2.0 * turns)).ceil() as u64,
+            Some(open) => (60.0 * turns * open.rate.per_second()).ceil() as u64,
         };
         self.requests.unwrap_or(usual.max(400))
     }
@@ -130,6 +134,9 @@ impl Loaded {
         out.insert(level.to_owned(), json!(summary.meta.level.value()));
         out.insert("duration_s".to_owned(), json!(summary.duration_s));
         out.insert("requests".to_owned(), json!(summary.counts));
+        if let Some(conversations) = &summary.conversations {
+            out.insert("conversations".to_owned(), json!(conversations));
+        }
         out.insert("failures".to_owned(), json!(summary.failures));
         out.insert(
             "totals".to_owned(),
@@ -181,21 +188,32 @@ pub async fn load_once(
             .map_or(Ruler::Words, Ruler::Calibrated),
     };
     let ruler = Arc::new(ruler);
-    let prompts = |level: String| {
+    let turn_overhead = match options.conversations {
+        Some(_) => load::turn_overhead(&endpoint, &shape, &capabilities, QUESTION).await?,
+        None => None,
+    };
+    let prompts = |level: String, content: &Content| {
         Arc::new(Prompts {
             asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
             lengths: Lengths { isl: options.isl, isl_std: options.isl_std, osl: options.osl, osl_std: 0.0 },
-            content: crate::measure::Content::default(),
+            content: content.clone(),
             ruler: Arc::clone(&ruler),
             shape: shape.clone(),
             capabilities,
+            turn_overhead,
         })
     };
+    let content = content(options);
     let concurrency = options.concurrency;
     let warm_up = options.warm_up.unwrap_or(2 * u64::from(concurrency));
     if warm_up > 0 {
         let spec = LevelSpec::new(concurrency, warm_up, options.duration);
-        load::warm_up(&spec, &endpoint, prompts("warm-up".to_owned()), cancel, Arc::default()).await?;
+        // Nobody thinks in a warm-up.
+        let content = Content {
+            conversations: content.conversations.map(|found| Conversations { delay_s: 0.0, delay_std_s: 0.0, ..found }),
+            ..Content::default()
+        };
+        load::warm_up(&spec, &endpoint, prompts("warm-up".to_owned(), &content), cancel, Arc::default()).await?;
     }
     let requests = options.requests();
     let (level, spec) = match &options.open {
@@ -207,9 +225,14 @@ pub async fn load_once(
             (Level::Rate(open.rate), LevelSpec { pacing, grace, ..LevelSpec::new(most, requests, options.duration) })
         }
     };
-    let mut run = load::run_level(&spec, &endpoint, prompts(level.to_string()), cancel, progress).await?;
+    let mut run = load::run_level(&spec, &endpoint, prompts(level.to_string(), &content), cancel, progress).await?;
     run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     Ok(loaded(options, &endpoint, &ruler, model, level, run))
+}
+
+/// What requests hold beside their lengths.
+fn content(options: &LoadOptions) -> Content {
+    Content { conversations: options.conversations, ..Content::default() }
 }
 
 fn endpoint(options: &LoadOptions) -> Result<Endpoint, AppError> {
@@ -270,6 +293,8 @@ fn loaded(
             isl_std: options.isl_std,
             osl: f64::from(options.osl),
             osl_std: 0.0,
+            content: content(options).describe(),
+            alike: content(options).is_alike(),
             template_overhead: ruler.overhead(),
             isl_method: ruler.method().to_owned(),
             measured_by: None,

@@ -417,6 +417,13 @@ pub(super) struct Load {
     /// Output tokens
     #[arg(long, default_value_t = 200)]
     pub(super) osl: u32,
+    /// Hold conversations of so many turns, with the answers that were really given: --isl is then each turn's own text,
+    /// --concurrency counts conversations, --request-rate begins them
+    #[arg(long, value_name = "N", conflicts_with = "completions")]
+    pub(super) turns: Option<u32>,
+    /// Time between the end of an answer and the next turn, such as 2s
+    #[arg(long, value_name = "TIME", requires = "turns")]
+    pub(super) turn_delay: Option<String>,
     /// Stop after this time even if requests are left, such as 30s
     #[arg(long, default_value = "180s")]
     pub(super) duration: String,

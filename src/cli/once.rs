@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::args::Load;
 use super::{print, running};
 use crate::app::{
-    self, AppError, Arrivals, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, OpenLoop, Rate, Stop, StopLevel,
+    self, AppError, Arrivals, Conversations, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, OpenLoop, Rate,
+    Stop, StopLevel,
 };
 use crate::base::{FileError, format_quantity, parse_duration};
 
@@ -33,6 +34,19 @@ fn open_loop(arguments: &Load) -> Result<Option<OpenLoop>, AppError> {
         (_, None) => Arrivals::Poisson,
     };
     Ok(Some(OpenLoop { rate, arrivals, max_concurrency: arguments.max_concurrency }))
+}
+
+/// The conversations that the arguments ask for, if they do.
+fn conversations(arguments: &Load) -> Result<Option<Conversations>, AppError> {
+    let Some(turns) = arguments.turns else { return Ok(None) };
+    if !(1..=10_000).contains(&turns) {
+        return Err(AppError::usage("--turns must be from 1 to 10000"));
+    }
+    let delay = match &arguments.turn_delay {
+        Some(delay) => parse_duration(delay).map_err(|why| AppError::usage(format!("--turn-delay {delay}: {why}")))?,
+        None => Duration::ZERO,
+    };
+    Ok(Some(Conversations { turns: Some(turns), turns_std: 0.0, delay_s: delay.as_secs_f64(), delay_std_s: 0.0 }))
 }
 
 pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
@@ -58,6 +72,7 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
             .map_err(|reason| AppError::usage(format!("--duration {}: {reason}", arguments.duration)))?,
         isl: arguments.isl,
         isl_std: arguments.isl_std,
+        conversations: conversations(arguments)?,
         osl: arguments.osl,
         tokenizer: arguments.tokenizer.clone(),
         completions: arguments.completions,
@@ -157,6 +172,9 @@ fn text(loaded: &Loaded) -> String {
              for one and is too low by up to {:.1} %\n",
             100.0 * short
         ));
+    }
+    if let Some(found) = &summary.conversations {
+        out.push_str(&format!("\nconversations: {found}\n"));
     }
     for failure in &summary.failures {
         out.push_str(&format!("\nfailed: {} x {}, such as: {}\n", failure.count, failure.class, failure.example));

@@ -16,10 +16,10 @@ use super::endpoint::Endpoint;
 use super::error::LoadError;
 use super::lengths::rng_of;
 use super::probe::read_whole;
-use super::request::{Capabilities, RequestShape, bytes_of};
+use super::request::{Capabilities, RequestShape, Said, bytes_of};
 use super::ruler::{ANCHOR, Calibration, LocalTokenizer};
 use super::words::WORDS;
-use crate::measure::Outcome;
+use crate::measure::{Message, Outcome, USER};
 
 /// Words that are weighed; three a probe.
 const POOL: usize = 96;
@@ -147,6 +147,26 @@ pub async fn tokenizer_error(
     }
 }
 
+/// Tokens that the chat template adds for each earlier turn of a conversation (an answer and the next message of the user),
+/// beside their texts; `None` when the server does not count.
+///
+/// # Errors
+/// When a probe is not answered.
+pub async fn turn_overhead(
+    endpoint: &Endpoint,
+    shape: &RequestShape,
+    capabilities: &Capabilities,
+    limit: Duration,
+) -> Result<Option<f64>, LoadError> {
+    let asking = Asking { endpoint: endpoint.clone(), shape: shape.clone(), capabilities: *capabilities, limit };
+    let said = |role: &str| Message { role: role.to_owned(), content: ANCHOR.to_owned() };
+    let (one, two) = ([said(USER)], [said(USER), said("assistant"), said(USER)]);
+    let one = asking.count_of(Said::Messages(&one)).await?;
+    let two = asking.count_of(Said::Messages(&two)).await?;
+    // Each anchor is one token of text.
+    Ok(one.zip(two).map(|(one, two)| f64::from(two) - f64::from(one) - 2.0))
+}
+
 /// A least-squares line through (words, tokens), if it foretells the long texts within 2 %.
 fn line(points: &[(f64, f64)], pool: &[&str], probed: usize) -> Option<Calibration> {
     let n = points.len() as f64;
@@ -200,7 +220,11 @@ impl Asking {
 
     /// The server's count of one text, its template included.
     async fn count(&self, text: String) -> Result<Option<u32>, LoadError> {
-        let mut body = self.shape.body(&self.capabilities, &text, 1);
+        self.count_of(Said::Prompt(&text)).await
+    }
+
+    async fn count_of(&self, said: Said<'_>) -> Result<Option<u32>, LoadError> {
+        let mut body = self.shape.body_of(&self.capabilities, said, 1);
         // A calibration needs no token enforced, and its own stream is as short as can be.
         body.shift_remove("min_tokens");
         if self.capabilities.include_usage {

@@ -107,6 +107,7 @@ async fn measure() -> Result<f64, LoadError> {
         asker: Asker { seed: 0, nonce: String::new(), level: "ceiling".to_owned(), repeat: 1, attempt: 1 },
         lengths: Lengths { isl: 8, isl_std: 0.0, osl: EVENTS, osl_std: 0.0 },
         content: crate::measure::Content::default(),
+        turn_overhead: None,
         ruler: Arc::new(Ruler::Words),
         shape: RequestShape { api: Api::Chat, model: "loopback".to_owned(), temperature: None, extra: Map::new() },
         capabilities: Capabilities::default(),

@@ -17,6 +17,13 @@
 //! throughput, which counts from the first send to the last end, would lose that much at both ends: with ten requests a
 //! slot a server would look 9 % slower than it is.
 //!
+//! # Conversations
+//!
+//! A slot is a user who holds one conversation at a time: it sends a turn, waits for its answer, thinks, and sends the next,
+//! which holds the answer. Its part of the wave is one first turn; where users think, each waits for its own part of that
+//! time before its first conversation, so that they do not all begin in one moment. The level's requests are counted turn
+//! by turn; a conversation is begun as long as fewer have been begun, and goes on to its end, if time and failures let it.
+//!
 //! # Threads
 //!
 //! Slots run on threads of their own, each with its own single-threaded runtime: a slot's connection, timer and memory
@@ -36,6 +43,7 @@ use super::request::Prepared;
 use super::room;
 use super::slots::run_slots;
 use super::stage::{Stage, Work};
+use super::turns::Turns;
 use crate::measure::{Outcome, RequestRecord};
 
 /// Runs one level. See the module for what happens when.
@@ -57,9 +65,9 @@ pub async fn run_closed(
     let mut stage = Stage::set(spec, endpoint, &prompts, progress, &queue, threads).await?;
     {
         let (queue, prompts, count, share) = (Arc::clone(&queue), Arc::clone(&prompts), spec.requests, spec.share);
-        let make = move || queue.make((0..count).map(|index| prompts.measured(share.place(index))));
-        stage.helper("prompts", make)?;
+        stage.helper("prompts", move || queue.make(prompts.sequence(true, share, count)))?;
     }
+    let turns = Turns::start(&mut stage, &prompts)?;
     let mut fills = fill_wave(spec, &prompts, slots).into_iter();
     tokio::select! {
         () = queue.filled() => {}
@@ -70,10 +78,14 @@ pub async fn run_closed(
         shares[slot as usize % threads].push((slot, fills.next()));
     }
     let works = shares.into_iter().map(|share| {
-        let work: Work = Box::new(|shared| Box::pin(run_slots(shared, share)));
+        let turns = turns.clone();
+        let work: Work = Box::new(|shared| Box::pin(run_slots(shared, share, turns)));
         work
     });
-    stage.play(works.collect(), cancel).await
+    let works = works.collect();
+    // The threads alone hold it now: it ends with them.
+    drop(turns);
+    stage.play(works, cancel).await
 }
 
 /// What a warm-up came to. Its requests are in no result.

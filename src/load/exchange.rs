@@ -37,7 +37,18 @@ pub(super) struct Route<'a> {
     pub(super) abort: &'a Flag,
     /// Tokens of the template, when the server's count of prompt tokens is to be freed of them.
     pub(super) overhead: Option<f64>,
+    /// What each earlier turn of a conversation adds to these.
+    pub(super) turn_overhead: Option<f64>,
     pub(super) keep_raw: bool,
+}
+
+impl Route<'_> {
+    fn overhead_of(&self, prepared: &Prepared) -> Option<f64> {
+        match prepared.turn.map_or(0, |turn| turn.turn.saturating_sub(1)) {
+            0 => self.overhead,
+            earlier => Some(self.overhead? + f64::from(earlier) * self.turn_overhead?),
+        }
+    }
 }
 
 /// What came of one request.
@@ -52,7 +63,7 @@ pub(super) struct Exchanged {
 /// A response's body as it came.
 #[derive(Default)]
 pub(super) struct RawBody {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     /// Stamp and end (in `bytes`) of every piece.
     pub(super) pieces: Vec<(u64, usize)>,
 }
@@ -128,7 +139,9 @@ pub(super) async fn exchange(
     slot: u32,
     scheduled: u64,
 ) -> Exchanged {
-    let mut raw = RawBody::default();
+    // Kept for the files, or for the turn that follows.
+    let keep_raw = route.keep_raw || prepared.later.is_some();
+    let (mut kept, mut pieces) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     let request = request_of(route, prepared);
     let called = connection.stamps.now();
@@ -154,7 +167,7 @@ pub(super) async fn exchange(
         Err((class, detail)) => {
             record.end = waiting.connection.stamps.now();
             record.outcome = Outcome::Failed { class, detail: shorten(&detail) };
-            return Exchanged { record, reusable: false, retry_after: None, raw };
+            return Exchanged { record, reusable: false, retry_after: None, raw: RawBody::default() };
         }
     };
     waiting.connection.served = true;
@@ -173,9 +186,9 @@ pub(super) async fn exchange(
                 let (stamp, read) = waiting.connection.stamps.last_read();
                 let Some(bytes) = frame.data_ref() else { continue };
                 let flow = reading.bytes(stamp, read, bytes);
-                if route.keep_raw {
-                    raw.bytes.extend_from_slice(bytes);
-                    raw.pieces.push((stamp, raw.bytes.len()));
+                if keep_raw {
+                    kept.extend_from_slice(bytes);
+                    pieces.push((stamp, kept.len()));
                 }
                 if flow.is_break() {
                     break (BodyEnd::Whole, false);
@@ -202,7 +215,8 @@ pub(super) async fn exchange(
     };
     record.outcome = reading.outcome(end);
     reusable &= waiting.connection.is_open().await;
-    fill_in(&mut record, reading, prepared, route.overhead);
+    fill_in(&mut record, reading, prepared, route.overhead_of(prepared));
+    let raw = RawBody { bytes: Bytes::from(kept), pieces };
     Exchanged { record, reusable, retry_after: retry_after.map(|wait| wait.min(LONGEST_RETRY_AFTER)), raw }
 }
 
@@ -245,6 +259,7 @@ pub(super) fn blank(prepared: &Prepared, slot: u32, scheduled: u64, sent: u64) -
         id: prepared.id.clone(),
         index: prepared.index,
         slot,
+        turn: prepared.turn,
         scheduled,
         due: None,
         sent,

@@ -22,20 +22,31 @@ pub struct Lengths {
 impl Lengths {
     /// Prompt and output length of one request, both at least 1: normal, rounded, redrawn below 1.
     pub(super) fn draw(&self, mut rng: ChaCha8Rng) -> (u32, u32) {
-        (one(self.isl, self.isl_std, &mut rng), one(self.osl, self.osl_std, &mut rng))
+        (drawn(self.isl, self.isl_std, &mut rng), drawn(self.osl, self.osl_std, &mut rng))
     }
 }
 
 /// Redraws before giving up: with a mean of at least 1 each draw is good with a probability of nearly one half or more.
 const MOST_DRAWS: usize = 200;
 
-fn one(mean: u32, std: f64, rng: &mut ChaCha8Rng) -> u32 {
+/// A whole number of at least 1.
+pub(super) fn drawn(mean: u32, std: f64, rng: &mut ChaCha8Rng) -> u32 {
     let mean = mean.max(1);
     let Ok(normal) = Normal::new(f64::from(mean), std) else { return mean };
     if std == 0.0 {
         return mean;
     }
     (0..MOST_DRAWS).map(|_| normal.sample(rng).round()).find(|drawn| *drawn >= 1.0).map_or(mean, |drawn| drawn as u32)
+}
+
+/// A number of seconds, never below zero.
+pub(super) fn drawn_time(mean: f64, std: f64, rng: &mut ChaCha8Rng) -> f64 {
+    match Normal::new(mean, std) {
+        Ok(normal) if std > 0.0 => {
+            (0..MOST_DRAWS).map(|_| normal.sample(rng)).find(|drawn| *drawn >= 0.0).unwrap_or(mean)
+        }
+        Ok(_) | Err(_) => mean,
+    }
 }
 
 /// A generator for one purpose, seeded by everything that decides it.

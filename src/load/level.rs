@@ -42,7 +42,8 @@ pub struct LevelSpec {
     /// File that gets every measured response as it came; a matter of whoever measures.
     #[serde(skip)]
     pub spill: Option<PathBuf>,
-    /// Which part of the whole level's requests this generator sends. `concurrency` and `requests` are its own.
+    /// Which part of the whole level's requests this generator sends. `concurrency` and `requests` are its own; of
+    /// conversations `requests` are the whole level's.
     pub share: Share,
     /// Nothing is sent before this moment of this machine's clock: several generators begin together.
     pub start: Option<Timestamp>,

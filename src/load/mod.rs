@@ -9,6 +9,7 @@
 //! | `endpoint`, `stamped`, `connection`, `client` | where requests go, and how bytes and their moments come back |
 //! | `sse`, `chunk`, `reading` | from bytes to moments, counts and an outcome; pure |
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
+//! | `conversation`, `spoken`, `turns` | what is asked next: the same, and what was answered |
 //! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
 //! | `worker` | all of this as orders, done here or by this program in a pod |
 //! | `exposition`, `series` | the server's own view while a level runs |
@@ -27,6 +28,7 @@ mod chunk;
 mod client;
 mod closed;
 mod connection;
+mod conversation;
 mod counted;
 mod endpoint;
 mod error;
@@ -51,14 +53,16 @@ mod series;
 mod shape;
 mod slots;
 mod spill;
+mod spoken;
 mod sse;
 mod stage;
 mod stamped;
+mod turns;
 mod words;
 mod worker;
 
 pub use arrivals::{Arrivals, Schedule};
-pub use calibrate::{calibrate, template_overhead, tokenizer_error};
+pub use calibrate::{calibrate, template_overhead, tokenizer_error, turn_overhead};
 pub use ceiling::{ceiling, ceiling_of};
 pub use chunk::{Chunk, Usage, describe_error, parse as parse_chunk};
 pub use client::Answer;

@@ -14,6 +14,11 @@
 //! A server that cannot keep up meets ever more requests, as it would in production. Failures are never waited out; too many
 //! of them end the level, as in a closed loop.
 //!
+//! Of conversations the arrivals begin them. Each later turn arrives by itself, at the end of the answer before it and what its
+//! user thinks: it has a schedule of its own and goes through the same hands. The time before lasts until the first of its
+//! conversations has ended. Those that have begun go on when all have arrived; when the time is over, no further turn is
+//! sent.
+//!
 //! Connections are opened ahead of need, also where the server closes each after its answer. One that is opened for a request,
 //! because more are needed at once than were in reserve, has its time in the record (`connect`): the request waited for it, and
 //! its latency counts from its arrival.
@@ -21,6 +26,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -36,14 +42,16 @@ use super::exchange::{Exchanged, RawBody, blank, exchange};
 use super::flag::Flag;
 use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
 use super::level::{LevelRun, LevelSpec, LiveProgress};
-use super::pace::{Arrival, LONGEST_LEAD, Pacer};
+use super::pace::{Arrival, LONGEST_LEAD, LaterTurns, Pacer, Return};
 use super::prompt::Prompts;
 use super::queue::Queue;
 use super::reading::shorten;
+use super::request::Prepared;
 use super::room;
 use super::slots::{Shared, ThreadReport};
 use super::stage::{Stage, Work};
 use super::stamped::nanos_since;
+use super::turns::Turns;
 use crate::measure::{FailureClass, Outcome, RequestRecord};
 
 /// Connections that are opened before the clock starts, over all threads: as many as a second has arrivals, within these.
@@ -76,16 +84,19 @@ pub(super) async fn run_open(
     let mut stage = Stage::set(spec, endpoint, &prompts, progress, &queue, threads + 1).await?;
     {
         let (queue, prompts, count, share) = (Arc::clone(&queue), Arc::clone(&prompts), spec.requests, spec.share);
-        stage.helper("prompts", move || queue.make((0..count).map(|index| prompts.measured(share.place(index)))))?;
+        stage.helper("prompts", move || queue.make(prompts.sequence(true, share, count)))?;
     }
     let lead = spec.fill.then(|| Arc::new(Queue::new(per_second.clamp(16, 4096))));
     if let Some(lead) = &lead {
         let (lead, prompts, share) = (Arc::clone(lead), Arc::clone(&prompts), spec.share);
         let most = (rate * LONGEST_LEAD.as_secs_f64()).ceil() as u64 + 1;
         let closing = Arc::clone(stage.shared());
-        let requests =
-            (0..most).map_while(move |index| (!closing.closing.is_raised()).then(|| prompts.fill(share.place(index))));
-        stage.helper("lead", move || lead.make(requests))?;
+        stage.helper("lead", move || {
+            // No more than can arrive; of conversations, whose number is not known, without end.
+            let count = if prompts.content.conversations.is_some() { u64::MAX } else { most };
+            let requests = prompts.sequence(false, share, count);
+            lead.make(requests.take_while(|_| !closing.closing.is_raised()));
+        })?;
     }
     for queue in lead.iter().chain([&queue]) {
         tokio::select! {
@@ -94,6 +105,8 @@ pub(super) async fn run_open(
         }
     }
     let answered = Arc::new(Flag::default());
+    let turns = Turns::start(&mut stage, &prompts)?;
+    let (back, returns) = std::sync::mpsc::channel();
     let permits = Arc::new(Semaphore::new(most_under_way(spec)));
     let open = per_second.clamp(FEWEST_OPEN, MOST_OPEN).min(spec.concurrency as usize).div_ceil(threads);
     let reserve = (rate * RESERVE_SPAN.as_secs_f64()).ceil() as usize;
@@ -103,11 +116,13 @@ pub(super) async fn run_open(
         let (hand, inbox) = unbounded_channel();
         to.push(hand);
         let (permits, answered) = (Arc::clone(&permits), Arc::clone(&answered));
+        let turns = turns.clone().map(|turns| (turns, back.clone()));
         works.push(Box::new(move |shared| {
             let lane = Lane {
                 shared,
                 permits,
                 answered,
+                turns,
                 number: number as u32,
                 reserve,
                 opening: Cell::new(0),
@@ -116,6 +131,8 @@ pub(super) async fn run_open(
             Box::pin(lane.run(inbox, open))
         }));
     }
+    // The threads alone hold them now.
+    drop((turns, back));
     let of = |purpose: &str| Schedule::new(arrivals, rate, &prompts.asker, purpose);
     // A trace has no arrivals before its first: they come evenly at its mean rate.
     let before = match arrivals {
@@ -128,6 +145,7 @@ pub(super) async fn run_open(
         schedule: of("measured"),
         to,
         answered,
+        later: prompts.content.conversations.is_some().then(|| LaterTurns::of(returns)),
         runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(LoadError::Thread)?,
     };
     stage.helper("pace", move || pacer.run())?;
@@ -145,6 +163,8 @@ struct Lane {
     shared: Arc<Shared>,
     permits: Arc<Semaphore>,
     answered: Arc<Flag>,
+    /// Who makes later turns of conversations, and where they go then.
+    turns: Option<(Turns, Sender<Return>)>,
     number: u32,
     /// Idle connections that it wants to have, and those that are being opened for it.
     reserve: usize,
@@ -224,7 +244,7 @@ impl Lane {
 
     async fn serve(self: Rc<Self>, arrival: Arrival) -> Served {
         let shared = &self.shared;
-        let Arrival { prepared, scheduled, measured } = arrival;
+        let Arrival { mut prepared, scheduled, measured } = arrival;
         let (permit, since) = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => (Some(permit), scheduled),
             Err(_) => tokio::select! {
@@ -252,18 +272,38 @@ impl Lane {
         drop(permit);
         let mut totals = super::level::Totals::default();
         totals.add(&record);
+        let goes_on = self.go_on(&mut prepared, measured, &record, &raw).await;
         if measured {
             shared.took(&record, prepared.body, raw).await;
         } else {
             shared.judge(&record, false);
             self.shared.progress.filled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.answered.raise();
+            if !goes_on {
+                self.answered.raise();
+            }
         }
         let lag_ms = (measured && was_sent).then_some(late as f64 / 1e6);
         Served { record: measured.then_some(record), totals, lag_ms }
     }
 
-    async fn send(self: &Rc<Self>, prepared: &super::request::Prepared, scheduled: u64) -> (RequestRecord, RawBody) {
+    /// Has the next turn of a conversation made and gives it to the time keeper. Whether there is one.
+    async fn go_on(&self, prepared: &mut Prepared, measured: bool, record: &RequestRecord, raw: &RawBody) -> bool {
+        let Some((turns, back)) = &self.turns else { return false };
+        let mut following = None;
+        if !self.shared.closing.is_raised()
+            && let Some(next) = turns.after(prepared, measured, record, raw)
+        {
+            let delay = u64::try_from(next.delay.as_nanos()).unwrap_or(u64::MAX);
+            let scheduled = record.end.saturating_add(delay);
+            following = next.made().await.map(|prepared| Arrival { prepared, scheduled, measured });
+        }
+        let goes_on = following.is_some();
+        // A time keeper that is gone has closed the level: nothing follows any more.
+        let _ = back.send(following.map_or(Return::Ended, Return::Next));
+        goes_on
+    }
+
+    async fn send(self: &Rc<Self>, prepared: &Prepared, scheduled: u64) -> (RequestRecord, RawBody) {
         let shared = &self.shared;
         let mut connect = None;
         let mut connection = None;

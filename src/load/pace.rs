@@ -10,7 +10,9 @@
 //! cannot know when that is for all of them: they change over at one moment that follows from their common start and the
 //! length of the answers (see [`agreed_lead`]), so that their arrivals together are the schedule.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -22,6 +24,7 @@ use super::level::EndedBy;
 use super::queue::Queue;
 use super::request::Prepared;
 use super::slots::Shared;
+use super::stamped::nanos_since;
 use super::worker::Share;
 
 /// Longest time of unrecorded arrivals.
@@ -38,6 +41,49 @@ pub(super) struct Arrival {
     pub(super) measured: bool,
 }
 
+/// What comes back from a thread that has served an arrival, where requests are turns of conversations.
+pub(super) enum Return {
+    /// The next turn.
+    Next(Arrival),
+    /// There is none: the conversation is over.
+    Ended,
+}
+
+/// Turns whose time has not come yet.
+pub(super) struct LaterTurns {
+    returns: Receiver<Return>,
+    /// By their schedule; the number keeps equal ones apart.
+    waiting: BTreeMap<(u64, u64), Arrival>,
+    number: u64,
+    /// Conversations that have begun and are not over.
+    open: u64,
+}
+
+impl LaterTurns {
+    pub(super) fn of(returns: Receiver<Return>) -> Self {
+        Self { returns, waiting: BTreeMap::new(), number: 0, open: 0 }
+    }
+
+    /// Waits for so long, or until something comes back.
+    fn wait(&mut self, span: Duration) {
+        match self.returns.recv_timeout(span) {
+            Ok(Return::Next(arrival)) => {
+                self.number += 1;
+                self.waiting.insert((arrival.scheduled, self.number), arrival);
+            }
+            Ok(Return::Ended) => self.open = self.open.saturating_sub(1),
+            Err(RecvTimeoutError::Timeout) => {}
+            // Those that send are gone, and the level with them.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(span),
+        }
+    }
+
+    /// When the next turn is due.
+    fn next(&self) -> Option<u64> {
+        self.waiting.first_key_value().map(|((scheduled, _), _)| *scheduled)
+    }
+}
+
 /// What the thread needs.
 pub(super) struct Pacer {
     pub(super) shared: Arc<Shared>,
@@ -48,6 +94,8 @@ pub(super) struct Pacer {
     pub(super) to: Vec<UnboundedSender<Arrival>>,
     /// An unrecorded request has been answered.
     pub(super) answered: Arc<Flag>,
+    /// Later turns, where requests are turns of conversations.
+    pub(super) later: Option<LaterTurns>,
     pub(super) runtime: Runtime,
 }
 
@@ -87,14 +135,14 @@ impl Pacer {
                     break;
                 }
                 zero = begun + Duration::from_nanos(offset);
-                if !self.sleep_until(zero) {
+                if !self.sleep_until(zero, &mut turn) {
                     return;
                 }
                 if agreed.is_none() && (self.answered.is_raised() || begun.elapsed() > LONGEST_LEAD) {
                     break;
                 }
                 let Some(prepared) = self.runtime.block_on(queue.take()) else { break };
-                self.hand_over(prepared, zero, false, &mut turn);
+                self.begin(prepared, zero, false, &mut turn);
             }
             queue.close();
             if let Some(agreed) = agreed {
@@ -104,12 +152,18 @@ impl Pacer {
         let schedule = self.own(self.schedule.clone());
         for offset in schedule {
             let due = zero + Duration::from_nanos(offset);
-            if !self.sleep_until(due) {
+            if !self.sleep_until(due, &mut turn) {
                 return;
             }
             let Some(prepared) = self.runtime.block_on(shared.queue.take()) else { break };
             shared.started.notify_one();
-            self.hand_over(prepared, due, true, &mut turn);
+            self.begin(prepared, due, true, &mut turn);
+        }
+        // Conversations that have begun go on to their end.
+        while self.later.as_ref().is_some_and(|later| later.open > 0) {
+            if !self.sleep_until(Instant::now() + NAP, &mut turn) {
+                return;
+            }
         }
         shared.close(EndedBy::Count);
     }
@@ -120,25 +174,51 @@ impl Pacer {
         schedule.skip(part as usize).step_by(of.max(1) as usize)
     }
 
-    /// Returns whether the level still takes arrivals then.
-    fn sleep_until(&self, moment: Instant) -> bool {
+    /// Returns whether the level still takes arrivals then. Turns that are due before it are handed over meanwhile.
+    fn sleep_until(&mut self, moment: Instant, turn: &mut usize) -> bool {
         loop {
             if self.shared.closing.is_raised() {
                 return false;
             }
+            self.hand_over_due(turn);
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(NAP));
+            let nap = left.min(NAP);
+            match &mut self.later {
+                None => std::thread::sleep(nap),
+                Some(later) => {
+                    let now = nanos_since(self.shared.origin);
+                    let until = later.next().map_or(nap, |due| nap.min(Duration::from_nanos(due.saturating_sub(now))));
+                    later.wait(until);
+                }
+            }
         }
     }
 
-    fn hand_over(&self, prepared: Prepared, due: Instant, measured: bool, turn: &mut usize) {
+    /// Hands over the turns whose time has come.
+    fn hand_over_due(&mut self, turn: &mut usize) {
+        let Some(later) = &mut self.later else { return };
+        let now = nanos_since(self.shared.origin);
+        while let Some(due) = later.waiting.first_entry().filter(|due| due.key().0 <= now) {
+            hand_over(&self.to, due.remove(), turn);
+        }
+    }
+
+    /// Hands over an arrival that nothing went before.
+    fn begin(&mut self, prepared: Prepared, due: Instant, measured: bool, turn: &mut usize) {
         let scheduled = due.saturating_duration_since(self.shared.origin).as_nanos();
         let scheduled = u64::try_from(scheduled).unwrap_or(u64::MAX);
-        // A thread that is gone has panicked: the level ends with that.
-        let _ = self.to[*turn % self.to.len()].send(Arrival { prepared, scheduled, measured });
-        *turn += 1;
+        if let Some(later) = &mut self.later {
+            later.open += 1;
+        }
+        hand_over(&self.to, Arrival { prepared, scheduled, measured }, turn);
     }
+}
+
+fn hand_over(to: &[UnboundedSender<Arrival>], arrival: Arrival, turn: &mut usize) {
+    // A thread that is gone has panicked: the level ends with that.
+    let _ = to[*turn % to.len()].send(arrival);
+    *turn += 1;
 }

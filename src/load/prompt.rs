@@ -3,19 +3,27 @@
 //! Lengths follow from seed, level, repeat and place: the same in every attempt and on every deployment. Texts follow from
 //! these and the nonce of the run, and their first words also from the attempt, so that no prefix cache ever meets a
 //! prompt again: not across levels, repeats, attempts, phases or runs. Deployments of one run get the same prompts;
-//! where two of them are one server the caller gives them different nonces.
+//! where two of them are one server the caller gives them different nonces. Of a conversation this holds for what the user
+//! says; what was answered is in the history as it was.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::lengths::{Lengths, rng_of};
+use super::conversation::{Answered, Later, UserTurn};
+use super::lengths::{Lengths, drawn, drawn_time, rng_of};
 use super::request::{Capabilities, Prepared, RequestShape, Said, bytes_of, plain};
 use super::ruler::{Measured, Ruler};
-use crate::measure::{Content, Dataset, PrefixScope, SharedPrefix, Source, TRACE_BLOCK, TraceRequest};
+use super::worker::Share;
+use crate::measure::{
+    Content, Conversations, Dataset, Message, PrefixScope, SharedPrefix, Source, TRACE_BLOCK, TraceRequest, USER,
+    words_of,
+};
 
 /// Who asks: what makes one level's prompts different from all others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,8 @@ pub struct Prompts {
     pub shape: RequestShape,
     /// Which fields the server takes.
     pub capabilities: Capabilities,
+    /// Tokens that the chat template adds for each earlier turn of a conversation, if they are known.
+    pub turn_overhead: Option<f64>,
 }
 
 /// Which sequence of the level a request belongs to.
@@ -84,7 +94,103 @@ impl Prompts {
         self.prepare(Phase::Fill, index)
     }
 
+    /// One generator's requests of a level in their order: those that are measured, or those of the time before; `count`
+    /// of its own. Of conversations the first turns, with all that follow: as many as the whole level needs to have
+    /// `count` turns in all, the last one whole, and of these its own.
+    pub(super) fn sequence(
+        self: &Arc<Self>,
+        measured: bool,
+        share: Share,
+        count: u64,
+    ) -> Box<dyn Iterator<Item = Prepared> + Send> {
+        let prompts = Arc::clone(self);
+        let phase = if measured { Phase::Measured } else { Phase::Fill };
+        let Some(conversations) = self.content.conversations else {
+            return Box::new((0..count).map(move |index| prompts.prepare(phase, share.place(index))));
+        };
+        let mut begun = 0;
+        let places = (0..).map_while({
+            let prompts = Arc::clone(self);
+            move |number| {
+                let first = Some(begun).filter(|begun| *begun < count)?;
+                let turns = prompts.turns_of(&conversations, phase, number);
+                begun += u64::from(turns);
+                Some((number, first, turns))
+            }
+        });
+        let own = places.filter(move |(number, _, _)| number % u64::from(share.of.max(1)) == u64::from(share.part));
+        Box::new(own.map(move |(number, first, turns)| prompts.conversation(phase, number, (first, turns))))
+    }
+
+    /// The turn after an answer; `None` after the last one.
+    pub(super) fn next_turn(&self, measured: bool, later: Later, answered: &Answered) -> Option<Prepared> {
+        let phase = if measured { Phase::Measured } else { Phase::Fill };
+        self.following(|index| self.id(phase, index), later, answered)
+    }
+
+    fn id(&self, phase: Phase, index: u64) -> String {
+        format!("{}-{}{index}", self.asker, phase.letter())
+    }
+
+    /// How many turns a conversation has.
+    fn turns_of(&self, conversations: &Conversations, phase: Phase, number: u64) -> u32 {
+        match (&self.content.source, conversations.turns) {
+            (Source::Dataset(dataset), _) => {
+                u32::try_from(at(&dataset.requests, number).0.turns().count()).unwrap_or(u32::MAX)
+            }
+            (Source::Synthetic | Source::Trace(_), turns) => {
+                let mut rng = Place::new(&self.asker, phase, number).rng(&[b"turns"]);
+                drawn(turns.unwrap_or(1), conversations.turns_std, &mut rng)
+            }
+        }
+    }
+
+    /// A conversation whose turns stand at `first` and after it in the level's sequence of requests.
+    fn conversation(&self, phase: Phase, number: u64, (first, turns): (u64, u32)) -> Prepared {
+        let turn = |turn: u32| {
+            let place = Place::new(&self.asker, phase, first + u64::from(turn));
+            let said = match &self.content.source {
+                Source::Synthetic | Source::Trace(_) => self.said(&place, turn == 0),
+                Source::Dataset(dataset) => self.quoted(dataset, &place, (number, turn)),
+            };
+            let delay = self.content.conversations.map_or(Duration::ZERO, |found| place.delay(&found));
+            UserTurn { delay, ..said }
+        };
+        self.opening(|index| self.id(phase, index), number, (0..turns.max(1)).map(turn).collect())
+    }
+
+    /// A turn of random words, the shared start before the first one.
+    fn said(&self, place: &Place<'_>, is_first: bool) -> UserTurn {
+        let (isl, osl) = self.lengths_at(place);
+        let (mut first, mut rest) = place.words();
+        let (own, asked) = match self.content.prefix.filter(|_| is_first) {
+            Some(prefix) => {
+                let asked = isl.saturating_add(prefix.tokens);
+                (self.ending(&self.prefix_at(prefix, place).text, isl, asked, || place.words()), asked)
+            }
+            None => (self.ruler.text(isl, &mut first, &mut rest), isl),
+        };
+        let messages = vec![Message { role: USER.to_owned(), content: own.text }];
+        UserTurn { index: place.index, messages, isl: asked, counted: own.counted, osl, delay: Duration::ZERO }
+    }
+
+    /// A turn of a dataset's conversation.
+    fn quoted(&self, dataset: &Dataset, place: &Place<'_>, (number, turn): (u64, u32)) -> UserTurn {
+        let (request, _) = at(&dataset.requests, number);
+        let mut messages = request.turns().nth(turn as usize).unwrap_or_default().to_vec();
+        if turn == 0 {
+            self.make_unique(dataset, &mut messages, place);
+        }
+        let counted = messages.iter().map(|message| self.ruler.count(&message.content)).sum::<Option<u32>>();
+        let isl = counted.unwrap_or_else(|| words_of(&messages));
+        UserTurn { index: place.index, messages, isl, counted, osl: request.osl, delay: Duration::ZERO }
+    }
+
     fn prepare(&self, phase: Phase, index: u64) -> Prepared {
+        if self.content.conversations.is_some() {
+            // Alone it is a conversation of one turn.
+            return self.conversation(phase, index, (index, 1));
+        }
         let place = Place::new(&self.asker, phase, index);
         let said = match &self.content.source {
             Source::Synthetic => self.synthetic(&place),
@@ -92,12 +198,14 @@ impl Prompts {
             Source::Dataset(dataset) => self.told(dataset, &place),
         };
         Prepared {
-            id: format!("{}-{}{index}", self.asker, phase.letter()),
+            id: self.id(phase, index),
             index,
             body: said.body,
             isl_asked: said.isl,
             osl_asked: said.osl,
             isl: said.counted,
+            turn: None,
+            later: None,
         }
     }
 
@@ -108,6 +216,40 @@ impl Prompts {
 
     /// Random words: lengths drawn, the shared start before them if there is one.
     fn synthetic(&self, place: &Place<'_>) -> Made {
+        let (isl, osl) = self.lengths_at(place);
+        let (mut first, mut rest) = place.words();
+        let Some(prefix) = self.content.prefix else {
+            return self.made(self.ruler.text(isl, &mut first, &mut rest), isl, osl);
+        };
+        let shared = self.prefix_at(prefix, place);
+        // A request that was drawn shorter than the shared start still says something of its own.
+        let own = isl.saturating_sub(prefix.tokens).max(1);
+        self.made(self.ending(&shared.text, own, isl, || place.words()), isl, osl)
+    }
+
+    /// `start` and an end of about `own` tokens, so that both together have `tokens`: where they meet a tokenizer may find
+    /// other tokens than in each alone.
+    fn ending(&self, start: &str, own: u32, tokens: u32, words: impl Fn() -> (ChaCha8Rng, ChaCha8Rng)) -> Measured {
+        let made = |own: u32| {
+            let (mut first, mut rest) = words();
+            let end = self.ruler.text(own, &mut first, &mut rest).text;
+            let text = if start.is_empty() { end } else { format!("{start} {end}") };
+            Measured { counted: self.ruler.count(&text), text }
+        };
+        let (mut own, mut whole) = (own, made(own));
+        for _ in 1..MOST_JOINTS {
+            let off = whole.counted.map_or(0, |counted| i64::from(tokens) - i64::from(counted));
+            let next = u32::try_from((i64::from(own) + off).max(1)).unwrap_or(own);
+            if next == own {
+                break;
+            }
+            (own, whole) = (next, made(next));
+        }
+        whole
+    }
+
+    /// Prompt and output length of a request.
+    fn lengths_at(&self, place: &Place<'_>) -> (u32, u32) {
         let part = pick(&self.content.mix, |part| part.weight, &mut place.rng(&[b"mix"]));
         let lengths = part.map_or(self.lengths, |part| Lengths {
             isl: part.isl,
@@ -115,18 +257,12 @@ impl Prompts {
             osl: part.osl,
             osl_std: part.osl_std,
         });
-        let (isl, osl) = lengths.draw(place.rng(&[b"lengths"]));
-        let (mut first, mut rest) = place.words();
-        let Some(prefix) = self.content.prefix else {
-            return self.made(self.ruler.text(isl, &mut first, &mut rest), isl, osl);
-        };
-        let group = place.rng(&[b"group"]).random_range(0..prefix.groups);
-        let shared = self.prefix(prefix, group);
-        // A request that was drawn shorter than the shared start still says something of its own.
-        let own = self.ruler.text(isl.saturating_sub(prefix.tokens).max(1), &mut first, &mut rest);
-        let text = format!("{} {}", shared.text, own.text);
-        let counted = self.ruler.count(&text);
-        self.made(Measured { text, counted }, isl, osl)
+        lengths.draw(place.rng(&[b"lengths"]))
+    }
+
+    /// The shared start of a request: that of the group it draws.
+    fn prefix_at(&self, prefix: SharedPrefix, place: &Place<'_>) -> Measured {
+        self.prefix(prefix, place.rng(&[b"group"]).random_range(0..prefix.groups))
     }
 
     /// The start that a group's prompts have in common.
@@ -148,36 +284,27 @@ impl Prompts {
     fn recorded(&self, requests: &[TraceRequest], place: &Place<'_>) -> Made {
         let (request, lap) = at(requests, place.index);
         let (isl, osl) = (request.input_length, request.output_length);
-        let mut texts = Vec::with_capacity(request.hash_ids.len() + 1);
-        let mut left = isl;
-        for id in &request.hash_ids {
-            let tokens = left.min(TRACE_BLOCK);
-            if tokens == 0 {
-                break;
-            }
-            left -= tokens;
-            // The last block is shorter, and the start of the whole one.
-            let (mut first, mut rest) = place.block(lap, *id);
-            texts.push(self.ruler.text(tokens, &mut first, &mut rest).text);
-        }
-        if left > 0 {
-            let (mut first, mut rest) = place.words();
-            texts.push(self.ruler.text(left, &mut first, &mut rest).text);
-        }
-        let text = texts.join(" ");
-        let counted = self.ruler.count(&text);
-        self.made(Measured { text, counted }, isl, osl)
+        let blocks = request.hash_ids.iter().zip((0..isl).step_by(TRACE_BLOCK as usize));
+        // The last block is shorter, and the start of the whole one.
+        let mut parts: Vec<(u32, Option<u64>)> =
+            blocks.map(|(id, before)| ((isl - before).min(TRACE_BLOCK), Some(*id))).collect();
+        let with_ids: u32 = parts.iter().map(|(tokens, _)| tokens).sum();
+        parts.extend(Some((isl - with_ids, None)).filter(|(tokens, _)| *tokens > 0));
+        let words = |id: Option<u64>| id.map_or_else(|| place.words(), |id| place.block(lap, id));
+        let (last, whole) = parts.split_last().expect("a recorded prompt has a token at least");
+        let texts = whole.iter().map(|(tokens, id)| {
+            let (mut first, mut rest) = words(*id);
+            self.ruler.text(*tokens, &mut first, &mut rest).text
+        });
+        let start = texts.collect::<Vec<_>>().join(" ");
+        self.made(self.ending(&start, last.0, isl, || words(last.1)), isl, osl)
     }
 
     /// A request of a file, with words of its own before its first message where prompts are to be unique.
     fn told(&self, dataset: &Dataset, place: &Place<'_>) -> Made {
         let (request, _) = at(&dataset.requests, place.index);
         let mut messages = request.messages.clone();
-        if dataset.unique {
-            let (mut first, mut rest) = place.words();
-            let own = self.ruler.text(UNIQUE_TOKENS, &mut first, &mut rest).text;
-            messages[0].content = format!("{own}\n{}", messages[0].content);
-        }
+        self.make_unique(dataset, &mut messages, place);
         let counted = self.ruler.count(&plain(&messages));
         Made {
             body: bytes_of(&self.shape.body_of(&self.capabilities, Said::Messages(&messages), request.osl)),
@@ -186,8 +313,19 @@ impl Prompts {
             counted,
         }
     }
+
+    /// Puts words of its own before a dataset's text, where prompts are to be unique.
+    fn make_unique(&self, dataset: &Dataset, messages: &mut [Message], place: &Place<'_>) {
+        if let (true, Some(message)) = (dataset.unique, messages.first_mut()) {
+            let (mut first, mut rest) = place.words();
+            let own = self.ruler.text(UNIQUE_TOKENS, &mut first, &mut rest).text;
+            message.content = format!("{own}\n{}", message.content);
+        }
+    }
 }
 
+/// How often the end of a text is made anew to have its length.
+const MOST_JOINTS: u32 = 4;
 /// Tokens before a dataset's text that make it unlike all others: with 24 words no two are alike.
 const UNIQUE_TOKENS: u32 = 24;
 
@@ -236,6 +374,12 @@ impl<'a> Place<'a> {
         rng_of(&[&common, more].concat())
     }
 
+    /// How long the user waits before this turn.
+    fn delay(&self, conversations: &Conversations) -> Duration {
+        let (mean, std) = (conversations.delay_s, conversations.delay_std_s);
+        Duration::from_secs_f64(drawn_time(mean, std, &mut self.rng(&[b"delay"])))
+    }
+
     /// For the first words, which also mix the attempt, and for all others.
     fn words(&self) -> (ChaCha8Rng, ChaCha8Rng) {
         let (nonce, attempt) = (self.who.nonce.as_bytes(), self.who.attempt.to_le_bytes());
@@ -251,163 +395,4 @@ impl<'a> Place<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-    use std::sync::Arc;
-
-    use super::super::request::Api;
-    use super::*;
-    use crate::measure::{DatasetRequest, Message, MixPart};
-
-    fn prompts(change: impl FnOnce(&mut Asker)) -> Prompts {
-        let mut asker = Asker { seed: 7, nonce: "n".to_owned(), level: "c8".to_owned(), repeat: 1, attempt: 1 };
-        change(&mut asker);
-        Prompts {
-            asker,
-            lengths: Lengths { isl: 60, isl_std: 10.0, osl: 20, osl_std: 5.0 },
-            content: Content::default(),
-            ruler: Arc::new(Ruler::Words),
-            shape: RequestShape {
-                api: Api::Completions,
-                model: "m".to_owned(),
-                temperature: None,
-                extra: serde_json::Map::new(),
-            },
-            capabilities: Capabilities::default(),
-        }
-    }
-
-    fn text(prepared: &Prepared) -> String {
-        let body: serde_json::Value = serde_json::from_slice(&prepared.body).unwrap();
-        body["prompt"].as_str().unwrap().to_owned()
-    }
-
-    fn start(prepared: &Prepared) -> String {
-        text(prepared).split(' ').take(16).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn no_first_block_is_ever_sent_twice() {
-        let mut seen = HashSet::new();
-        let all = [
-            prompts(|_| {}),
-            prompts(|who| who.nonce = "other".to_owned()),
-            prompts(|who| who.level = "c16".to_owned()),
-            prompts(|who| who.repeat = 2),
-            prompts(|who| who.attempt = 2),
-            prompts(|who| who.seed = 8),
-        ];
-        for level in &all {
-            for index in 0..50 {
-                assert!(seen.insert(start(&level.measured(index))));
-                assert!(seen.insert(start(&level.fill(index))));
-            }
-        }
-    }
-
-    #[test]
-    fn every_attempt_has_the_same_lengths() {
-        let (one, two) = (prompts(|_| {}), prompts(|who| (who.attempt, who.nonce) = (2, "other".to_owned())));
-        for index in 0..50 {
-            let lengths = |level: &Prompts| {
-                let prepared = level.measured(index);
-                (prepared.isl_asked, prepared.osl_asked)
-            };
-            assert_eq!(lengths(&one), lengths(&two));
-        }
-    }
-
-    #[test]
-    fn the_same_asker_asks_the_same() {
-        assert_eq!(prompts(|_| {}).measured(3), prompts(|_| {}).measured(3));
-    }
-
-    fn with(content: Content, change: impl FnOnce(&mut Asker)) -> Prompts {
-        Prompts { content, ..prompts(change) }
-    }
-
-    fn shared(per: PrefixScope) -> Content {
-        Content { prefix: Some(SharedPrefix { tokens: 40, groups: 3, per }), ..Content::default() }
-    }
-
-    fn starts(level: &Prompts) -> HashSet<String> {
-        let start = |prepared: Prepared| text(&prepared).split(' ').take(40).collect::<Vec<_>>().join(" ");
-        (0..60).flat_map(|index| [start(level.measured(index)), start(level.fill(index))]).collect()
-    }
-
-    #[test]
-    fn prompts_of_a_group_share_their_start_within_a_level_and_no_further() {
-        let content = shared(PrefixScope::Level);
-        let one = with(content.clone(), |_| {});
-        let found = starts(&one);
-        assert_eq!(found.len(), 3);
-        for other in [
-            with(content.clone(), |who| who.level = "c16".to_owned()),
-            with(content.clone(), |who| who.attempt = 2),
-            with(content.clone(), |who| who.nonce = "other".to_owned()),
-        ] {
-            assert!(found.is_disjoint(&starts(&other)));
-        }
-        let whole: HashSet<String> = (0..60).map(|index| text(&one.measured(index))).collect();
-        assert_eq!(whole.len(), 60, "only the start is shared");
-    }
-
-    #[test]
-    fn a_prefix_of_the_run_is_the_same_in_every_level_and_the_length_stays_what_was_drawn() {
-        let content = shared(PrefixScope::Run);
-        let one = with(content.clone(), |_| {});
-        assert_eq!(starts(&one), starts(&with(content, |who| who.level = "c16".to_owned())));
-        for index in 0..30 {
-            let prepared = one.measured(index);
-            if prepared.isl_asked > 40 {
-                assert_eq!(text(&prepared).split(' ').count() as u32, prepared.isl_asked);
-            }
-        }
-    }
-
-    #[test]
-    fn a_mix_has_its_parts_by_weight() {
-        let part = |isl, weight| MixPart { isl, isl_std: 0.0, osl: isl / 10, osl_std: 0.0, weight };
-        let level = with(Content { mix: vec![part(100, 3.0), part(500, 1.0)], ..Content::default() }, |_| {});
-        let long = (0..2000).filter(|index| level.measured(*index).isl_asked == 500).count();
-        assert!((400..600).contains(&long), "{long}");
-        assert!((0..100).map(|index| level.measured(index)).all(|one| one.osl_asked == one.isl_asked / 10));
-    }
-
-    #[test]
-    fn blocks_with_equal_ids_are_equal_texts_and_others_are_not() {
-        let request = |hash_ids: &[u64], input_length| TraceRequest {
-            input_length,
-            output_length: 5,
-            hash_ids: hash_ids.to_vec(),
-        };
-        let requests =
-            vec![request(&[1, 2], 1000), request(&[1, 3], 1000), request(&[1, 2, 4], 1300), request(&[], 60)];
-        let content = Content { source: Source::Trace(requests), ..Content::default() };
-        let level = with(content.clone(), |_| {});
-        let words = |index| text(&level.measured(index)).split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let (one, two, three) = (words(0), words(1), words(2));
-        assert_eq!([one.len(), two.len(), three.len(), words(3).len()], [1000, 1000, 1300, 60]);
-        assert_eq!(one[..512], two[..512]);
-        assert_ne!(one[512..], two[512..]);
-        assert_eq!(one[..], three[..1000]);
-        // The second lap and another level meet nothing of the first.
-        assert_ne!(words(4)[..64], one[..64]);
-        let other = with(content, |who| who.level = "c16".to_owned());
-        assert_ne!(text(&other.measured(0)), text(&level.measured(0)));
-    }
-
-    #[test]
-    fn texts_of_a_dataset_are_sent_as_they_are_or_behind_words_of_their_own() {
-        let message = Message { role: "user".to_owned(), content: "what is this".to_owned() };
-        let of = |unique| {
-            let requests = vec![DatasetRequest { messages: vec![message.clone()], osl: 7 }];
-            with(Content { source: Source::Dataset(Dataset { unique, requests }), ..Content::default() }, |_| {})
-        };
-        assert_eq!(text(&of(false).measured(5)), "what is this");
-        let level = of(true);
-        assert!(text(&level.measured(5)).ends_with("\nwhat is this"));
-        assert_ne!(start(&level.measured(5)), start(&level.measured(6)));
-        assert_eq!(level.measured(5).osl_asked, 7);
-    }
-}
+mod tests;

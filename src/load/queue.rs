@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::request::Prepared;
 
-/// Bodies that are held.
+/// Bodies that are held, and what is to follow them.
 const MAX_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl Queue {
             if state.closed {
                 return;
             }
-            state.bytes += prepared.body.len();
+            state.bytes += prepared.size();
             state.ready.push_back(prepared);
             drop(state);
             self.made.notify_one();
@@ -85,7 +85,7 @@ impl Queue {
                     return None;
                 }
                 if let Some(prepared) = state.ready.pop_front() {
-                    state.bytes -= prepared.body.len();
+                    state.bytes -= prepared.size();
                     let more = !state.ready.is_empty();
                     drop(state);
                     self.room.notify_one();

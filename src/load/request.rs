@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::measure::Message;
+use super::conversation::Later;
+use crate::measure::{Message, Turn};
 
 /// The endpoint that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,17 @@ pub struct Prepared {
     pub osl_asked: u32,
     /// Tokens of the prompt's text, when a local tokenizer counted them.
     pub isl: Option<u32>,
+    /// Its place in a conversation.
+    pub turn: Option<Turn>,
+    /// The turns that follow it.
+    pub(super) later: Option<Box<Later>>,
+}
+
+impl Prepared {
+    /// Bytes that it holds, about.
+    pub(super) fn size(&self) -> usize {
+        self.body.len() + self.later.as_ref().map_or(0, |later| later.size())
+    }
 }
 
 /// What a request says.

@@ -1,4 +1,5 @@
-//! What the threads of a level share; and the slots of a closed loop: each has a connection of its own and sends its next request when the last has ended.
+//! What the threads of a level share; and the slots of a closed loop: each has a connection of its own and sends its next request
+//! when the last has ended. A slot is a user: of conversations it holds one after the other, and is idle while it thinks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::room;
 use super::spill::{Kept, ToDisk};
 use super::stage::join;
 use super::stamped::nanos_since;
+use super::turns::{Next, Turns};
 use crate::measure::{FailureClass, Outcome, RequestRecord};
 
 /// Wait after a slot's first failure; doubled with each further one in a row.
@@ -40,6 +42,8 @@ const SHARE_ONE_IN: u64 = 10;
 /// for long, and therefore no cure for users in step: with answers of one length those who were served together ask
 /// together again, as the README says.
 const FILL_GAP: Duration = Duration::from_micros(100);
+/// Multiples of it lie evenly between two whole numbers, however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Connections that one thread opens at a time: more overflow a server's listen queue, and a lost SYN costs a second.
 const OPENING_AT_ONCE: usize = 32;
 
@@ -111,6 +115,7 @@ impl Shared {
             idle_timeout: self.spec.idle_timeout,
             abort: &self.abort,
             overhead: self.prompts.ruler.overhead(),
+            turn_overhead: self.prompts.turn_overhead,
             keep_raw: self.spill.is_some(),
         }
     }
@@ -164,7 +169,11 @@ pub(super) struct ThreadReport {
 }
 
 /// Runs some of a level's slots on this thread's runtime, to the end of the level.
-pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepared>)>) -> ThreadReport {
+pub(super) async fn run_slots(
+    shared: Arc<Shared>,
+    slots: Vec<(u32, Option<Prepared>)>,
+    turns: Option<Turns>,
+) -> ThreadReport {
     let connections = open_all(&shared, slots.len()).await;
     tokio::select! {
         _ = shared.go.wait() => {}
@@ -180,9 +189,11 @@ pub(super) async fn run_slots(shared: Arc<Shared>, slots: Vec<(u32, Option<Prepa
     let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
     let mut tasks = JoinSet::new();
     for ((slot, fill), connection) in slots.into_iter().zip(connections) {
-        let slot = Slot { shared: Arc::clone(&shared), slot, connection, failures: 0, report: ThreadReport::default() };
+        let (shared, turns) = (Arc::clone(&shared), turns.clone());
+        let slot = Slot { shared, turns, slot, connection, failures: 0, report: ThreadReport::default() };
         tasks.spawn(slot.run(fill));
     }
+    drop(turns);
     let mut report = ThreadReport::default();
     let mut lateness = Vec::with_capacity(16_384);
     let all = async {
@@ -226,6 +237,7 @@ async fn open_all(shared: &Arc<Shared>, count: usize) -> Vec<Option<Connection>>
 
 struct Slot {
     shared: Arc<Shared>,
+    turns: Option<Turns>,
     slot: u32,
     connection: Option<Connection>,
     /// In a row, of this slot.
@@ -240,21 +252,39 @@ impl Slot {
         if let Some(prepared) = fill {
             tokio::time::sleep(FILL_GAP * self.slot).await;
             free = self.fill(&shared, &prepared, nanos_since(shared.origin)).await;
+            free = self.spread(&shared, free).await;
         }
         while !shared.closing.is_raised() {
             let Some(prepared) = shared.queue.take().await else {
-                shared.close(EndedBy::Count);
+                // Conversations that others have begun go on to their end.
+                if self.turns.is_none() {
+                    shared.close(EndedBy::Count);
+                }
                 break;
             };
-            shared.started.notify_one();
-            let (record, raw, wait) = self.send(&shared, &prepared, free).await;
-            shared.took(&record, prepared.body, raw).await;
-            free = record.end.max(record.sent);
-            self.report.totals.add(&record);
-            self.report.records.push(record);
-            free = self.pause(&shared, wait, free).await;
+            let mut turn = Some((prepared, free));
+            while let Some((prepared, since)) = turn {
+                let next;
+                (next, free) = self.measure(&shared, prepared, since).await;
+                turn = match next {
+                    Some(next) => think(&shared, next, free).await,
+                    None => None,
+                };
+            }
         }
         self.report
+    }
+
+    /// Sends one request and keeps what came of it. Returns the turn that follows, and when the slot became free.
+    async fn measure(&mut self, shared: &Shared, mut prepared: Prepared, free: u64) -> (Option<Next>, u64) {
+        shared.started.notify_one();
+        let (record, raw, wait) = self.send(shared, &prepared, free).await;
+        let next = self.turns.as_ref().and_then(|turns| turns.after(&mut prepared, true, &record, &raw));
+        shared.took(&record, prepared.body, raw).await;
+        let free = record.end.max(record.sent);
+        self.report.totals.add(&record);
+        self.report.records.push(record);
+        (next, self.pause(shared, wait, free).await)
     }
 
     /// The slot's part of the unrecorded wave. Returns when the slot became free.
@@ -265,6 +295,20 @@ impl Slot {
         self.report.totals.add(&record);
         self.report.fill_requests += 1;
         self.pause(shared, wait, record.end.max(record.sent)).await
+    }
+
+    /// Users who think do not all begin at one moment: each waits for its own part of a user's time to think.
+    async fn spread(&self, shared: &Shared, free: u64) -> u64 {
+        let delay = shared.prompts.content.conversations.map_or(0.0, |found| found.delay_s);
+        let part = (shared.spec.share.place(u64::from(self.slot)) as f64 * GOLDEN).fract();
+        if delay * part == 0.0 {
+            return free;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs_f64(delay * part)) => {}
+            () = shared.closing.raised() => {}
+        }
+        nanos_since(shared.origin)
     }
 
     /// Sends one request; also tells how long to wait before the next.
@@ -335,4 +379,20 @@ impl Slot {
         }
         nanos_since(shared.origin)
     }
+}
+
+/// The user's time between an answer's end and the next turn; `None` when the level was closed meanwhile. The turn's own
+/// schedule is the end of that time as this thread's timer saw it: in a closed loop nothing counts from it.
+async fn think(shared: &Shared, next: Next, ended: u64) -> Option<(Prepared, u64)> {
+    let mut free = ended;
+    let left = next.delay.saturating_sub(Duration::from_nanos(nanos_since(shared.origin).saturating_sub(ended)));
+    if !next.delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            () = shared.closing.raised() => return None,
+        }
+        free = nanos_since(shared.origin);
+    }
+    let prepared = next.made().await?;
+    (!shared.closing.is_raised()).then_some((prepared, free))
 }

@@ -1,9 +1,14 @@
-//! What the requests of a workload hold: lengths drawn from a mix, texts with a shared start, a recorded trace or a dataset.
+//! What the requests of a workload hold: lengths drawn from a mix, texts with a shared start, a recorded trace or a dataset,
+//! each alone or as turns of conversations.
 //!
 //! Plain data, read out of the plan and its files and handed over whole: whoever sends the load needs no file of the plan's,
 //! and its digest says whether two workloads ask the same.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::base::format_duration;
 
 /// Tokens of one block of a trace's hash ids (Mooncake's).
 pub const TRACE_BLOCK: u32 = 512;
@@ -18,6 +23,24 @@ pub struct Content {
     pub prefix: Option<SharedPrefix>,
     /// Where texts come from.
     pub source: Source,
+    /// Requests are turns of conversations. Not written where they are not, so that keys of other workloads stay what they
+    /// are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<Conversations>,
+}
+
+/// How long conversations are, and how long their users think.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Conversations {
+    /// Turns of each, mean; `None`: as many as the dataset's have.
+    pub turns: Option<u32>,
+    /// Turns, standard deviation.
+    pub turns_std: f64,
+    /// Seconds from the end of an answer to the sending of the next turn, mean.
+    pub delay_s: f64,
+    /// See `delay_s`: standard deviation.
+    pub delay_std_s: f64,
 }
 
 /// One kind of requests in a mix.
@@ -97,9 +120,10 @@ pub struct Dataset {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DatasetRequest {
-    /// What is said, the last by the user; never empty.
+    /// What is said, the last by the user; never empty. Of a conversation only what the user and the system say: each
+    /// message of the user ends a turn.
     pub messages: Vec<Message>,
-    /// Output tokens.
+    /// Output tokens, of each turn of a conversation.
     pub osl: u32,
 }
 
@@ -150,9 +174,15 @@ impl Content {
                 Some(over(requests.iter().map(one).collect()))
             }
             Source::Dataset(dataset) => {
-                let one =
-                    |request: &DatasetRequest| (f64::from(request.words()), 0.0, f64::from(request.osl), 0.0, 1.0);
-                Some(over(dataset.requests.iter().map(one).collect()))
+                let one = |(words, osl): (u32, u32)| (f64::from(words), 0.0, f64::from(osl), 0.0, 1.0);
+                let whole = |request: &DatasetRequest| vec![(request.words(), request.osl)];
+                let turns =
+                    |request: &DatasetRequest| request.turns().map(|turn| (words_of(turn), request.osl)).collect();
+                let each = dataset.requests.iter().flat_map(|request| match self.conversations {
+                    None => whole(request),
+                    Some(_) => turns(request),
+                });
+                Some(over(each.map(one).collect()))
             }
         }
     }
@@ -171,17 +201,69 @@ impl Content {
             1 => format!("a shared start of {}", prefix.tokens),
             groups => format!("{groups} shared starts of {}", prefix.tokens),
         });
-        let parts: Vec<String> = source.into_iter().chain(prefix).collect();
+        let parts: Vec<String> = source.into_iter().chain(prefix).chain(self.describe_conversations()).collect();
         if parts.is_empty() { None } else { Some(parts.join(", ")) }
+    }
+
+    /// `conversations of 5±2 turns, 2s±500ms apart, ISL of each turn's own text`
+    fn describe_conversations(&self) -> Option<String> {
+        let found = self.conversations?;
+        let spread = |std: f64, text: String| if std > 0.0 { format!("±{text}") } else { String::new() };
+        let seconds = |seconds: f64| format_duration(Duration::from_secs_f64(seconds));
+        let turns = match found.turns {
+            Some(1) => "1 turn".to_owned(),
+            Some(turns) => format!("{turns}{} turns", spread(found.turns_std, found.turns_std.to_string())),
+            None => format!("{:.1} turns on average", self.mean_turns()),
+        };
+        let apart = match found.delay_s {
+            0.0 => "at once".to_owned(),
+            delay => format!("{}{} apart", seconds(delay), spread(found.delay_std_s, seconds(found.delay_std_s))),
+        };
+        Some(format!("conversations of {turns}, {apart}, ISL of each turn's own text"))
+    }
+
+    /// Whether prompts begin alike because that was asked: a cache may then help, and how much is the server's merit.
+    pub fn is_alike(&self) -> bool {
+        let by_source = match &self.source {
+            Source::Synthetic => false,
+            Source::Trace(requests) => requests.iter().any(|request| !request.hash_ids.is_empty()),
+            Source::Dataset(dataset) => !dataset.unique,
+        };
+        self.conversations.is_some() || self.prefix.is_some() || by_source
+    }
+
+    /// Turns of a conversation on average; 1 where requests stand alone.
+    pub fn mean_turns(&self) -> f64 {
+        match (&self.conversations, &self.source) {
+            (None, _) => 1.0,
+            (Some(Conversations { turns: None, .. }), Source::Dataset(dataset)) => {
+                let turns: usize = dataset.requests.iter().map(|request| request.turns().count()).sum();
+                turns as f64 / dataset.requests.len().max(1) as f64
+            }
+            (Some(found), _) => f64::from(found.turns.unwrap_or(1)),
+        }
     }
 }
 
 impl DatasetRequest {
     /// Words between white space, at least 1: what is known of its length without a tokenizer.
     pub fn words(&self) -> u32 {
-        let words = self.messages.iter().map(|message| message.content.split_whitespace().count()).sum::<usize>();
-        u32::try_from(words.max(1)).unwrap_or(u32::MAX)
+        words_of(&self.messages)
     }
+
+    /// The messages of each turn of a conversation: what the user says, and what the system says before it.
+    pub fn turns(&self) -> impl Iterator<Item = &[Message]> {
+        self.messages.split_inclusive(|message| message.role == USER)
+    }
+}
+
+/// The role whose message ends a turn.
+pub const USER: &str = "user";
+
+/// Words between white space, at least 1.
+pub fn words_of(messages: &[Message]) -> u32 {
+    let words = messages.iter().map(|message| message.content.split_whitespace().count()).sum::<usize>();
+    u32::try_from(words.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Mean and standard deviation of a mixture of (mean, standard deviation, weight).
@@ -207,5 +289,24 @@ mod tests {
         assert_eq!(found.isl_std, 173.2);
         assert_eq!(content.describe().as_deref(), Some("mix of 2"));
         assert_eq!(Content::default().lengths(), None);
+    }
+
+    #[test]
+    fn prompts_are_alike_where_that_is_asked() {
+        let trace = |hash_ids| Source::Trace(vec![TraceRequest { input_length: 9, output_length: 9, hash_ids }]);
+        let dataset = |unique| Source::Dataset(Dataset { unique, requests: Vec::new() });
+        for (source, alike) in [
+            (Source::Synthetic, false),
+            (trace(vec![1]), true),
+            (trace(Vec::new()), false),
+            (dataset(true), false),
+            (dataset(false), true),
+        ] {
+            assert_eq!(Content { source, ..Content::default() }.is_alike(), alike);
+        }
+        let prefix = Some(SharedPrefix { tokens: 9, groups: 1, per: PrefixScope::Run });
+        assert!(Content { prefix, ..Content::default() }.is_alike());
+        let turns = Conversations { turns: None, turns_std: 0.0, delay_s: 0.0, delay_std_s: 0.0 };
+        assert!(Content { conversations: Some(turns), ..Content::default() }.is_alike());
     }
 }

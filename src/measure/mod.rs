@@ -5,6 +5,7 @@
 mod chunks;
 mod compare;
 mod content;
+mod conversation;
 mod metric;
 mod objective;
 mod paired;
@@ -31,9 +32,10 @@ mod window;
 pub use chunks::{ChunkLog, Chunks, TextChunk};
 pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
 pub use content::{
-    Content, ContentLengths, Dataset, DatasetRequest, Message, MixPart, PrefixScope, SharedPrefix, Source, TRACE_BLOCK,
-    TraceRequest,
+    Content, ContentLengths, Conversations, Dataset, DatasetRequest, Message, MixPart, PrefixScope, SharedPrefix,
+    Source, TRACE_BLOCK, TraceRequest, USER, words_of,
 };
+pub use conversation::ConversationCounts;
 pub use metric::{Better, Formula, METRICS, Metric, metric};
 pub(crate) use objective::request_bounds;
 pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, judge_bound};
@@ -42,7 +44,7 @@ pub use pareto::frontier;
 pub use point::{Counts, FailureCount, GeneratorHealth, Level, LevelKind, PointData, PointMeta};
 pub use precision::{BATCHES, KnownStatistic, Precision, PrecisionRule, batch_means, batch_percentile};
 pub use rate::Rate;
-pub use record::{FailureClass, Outcome, RequestRecord, TokenSource};
+pub use record::{FailureClass, Outcome, RequestRecord, TokenSource, Turn};
 pub use same_work::different_work;
 pub(crate) use same_work::mix;
 pub use series::{Facts, Series, series_between, series_within};

@@ -106,6 +106,13 @@ pub struct PointMeta {
     pub osl: f64,
     /// See `osl`.
     pub osl_std: f64,
+    /// What requests hold beside that, in words; absent for plain ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Whether prompts begin alike because that was asked: then what a server takes from its cache is a result of its own,
+    /// and no difference of the work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alike: bool,
     /// Tokens that the chat template adds to each prompt, as probed; `None` when it could not be told.
     pub template_overhead: Option<f64>,
     /// How prompt lengths were reached: `tokenizer`, `calibrated`, `words` or, by another tool, `unknown`.

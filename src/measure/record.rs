@@ -19,6 +19,9 @@ pub struct RequestRecord {
     pub index: u64,
     /// Which of the concurrent users sent it, from 0.
     pub slot: u32,
+    /// Its place in a conversation, where requests are turns of conversations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// When an open loop wanted it sent; in a closed loop when its slot became free.
     pub scheduled: u64,
     /// The same as `scheduled` in an open loop, absent in a closed one: what latencies count from is then the moment of
@@ -51,7 +54,8 @@ pub struct RequestRecord {
     pub events: u32,
     /// Bytes of the body.
     pub bytes: u64,
-    /// Prompt tokens that the workload asked for.
+    /// Prompt tokens that the workload asked for. Of a later turn: its own text, all texts before it, and the answers to
+    /// these as they were.
     pub isl_asked: u32,
     /// Output tokens that the workload asked for.
     pub osl_asked: u32,
@@ -92,6 +96,18 @@ impl RequestRecord {
     pub fn is_ok(&self) -> bool {
         self.outcome == Outcome::Ok
     }
+}
+
+/// The place of a request in its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// Which conversation of the level, from 0.
+    pub conversation: u64,
+    /// Which turn of it, from 1.
+    pub turn: u32,
+    /// Turns that it was to have.
+    pub of: u32,
 }
 
 /// Where a count of output tokens comes from.

@@ -30,8 +30,10 @@ pub fn different_work(a: &PointSummary, b: &PointSummary) -> Vec<String> {
     if distance > SHARE_TOLERANCE {
         reasons.push(format!("finish reasons differ: {} and {}", mix(&a.finish_reasons), mix(&b.finish_reasons)));
     }
-    // A server that reports no cached tokens is not evidence of a difference.
+    // A server that reports no cached tokens is not evidence of a difference. Where prompts are to begin alike, what a server
+    // makes of that is its result.
     if let (Some(one), Some(other)) = (a.cached_share, b.cached_share)
+        && !(a.meta.alike && b.meta.alike)
         && (one - other).abs() > SHARE_TOLERANCE
     {
         reasons.push(format!(
@@ -86,6 +88,18 @@ mod tests {
     fn equal_work_may_be_compared_however_fast_it_was_done() {
         let slow = summary(Shape { deployment: "disagg", ttft: 900.0, itl: 30.0, ..Shape::default() });
         assert_eq!(different_work(&summary(Shape::default()), &slow), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_cache_makes_of_prompts_that_are_to_begin_alike_is_no_difference_of_work() {
+        let cached = |alike, tokens| {
+            let mut data = point(Shape::default());
+            data.meta.alike = alike;
+            data.records.iter_mut().for_each(|record| record.cached_tokens = Some(tokens));
+            PointSummary::of(&data)
+        };
+        assert_eq!(different_work(&cached(true, 20), &cached(true, 150)), Vec::<String>::new());
+        assert_eq!(different_work(&cached(false, 20), &cached(false, 150)).len(), 1);
     }
 
     #[test]

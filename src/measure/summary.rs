@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::conversation::ConversationCounts;
 use super::metric::{Formula, METRICS, duration_seconds};
 use super::objective::{Bound, goodput};
 use super::point::{Counts, FailureCount, GeneratorHealth, PointData, PointMeta};
@@ -22,6 +23,9 @@ pub struct PointSummary {
     pub meta: PointMeta,
     /// Requests by how they ended.
     pub counts: Counts,
+    /// Conversations by how they ended, where requests are turns of some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<ConversationCounts>,
     /// Failures by class, most frequent first.
     pub failures: Vec<FailureCount>,
     /// From the first send to the last end, seconds.
@@ -149,6 +153,7 @@ impl PointSummary {
         Self {
             meta: point.meta.clone(),
             counts: count(&point.records),
+            conversations: ConversationCounts::of(&point.records),
             failures: failures(&point.records),
             duration_s: duration_seconds(point).unwrap_or(0.0),
             distributions,

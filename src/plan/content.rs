@@ -1,14 +1,16 @@
-//! What the requests of a workload hold: `mix`, `shared-prefix`, `trace` and `dataset` beside the plain lengths.
+//! What the requests of a workload hold: `mix`, `shared-prefix`, `trace`, `dataset` and `conversations` beside the plain
+//! lengths.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::build::Fields;
+use super::content_keys::ALL_TURNS;
 use super::model::Values;
 use super::requests::{self, RequestsFault};
 use crate::base::{Diagnostic, Problems, Span};
-use crate::measure::{Content, Dataset, MixPart, PrefixScope, SharedPrefix, Source};
+use crate::measure::{Content, Conversations, Dataset, MixPart, PrefixScope, SharedPrefix, Source};
 
 /// The keys that say lengths in another way than `isl` and `osl`.
 const SOURCES: [&str; 3] = ["mix", "trace", "dataset"];
@@ -67,6 +69,37 @@ pub(super) fn settle(values: &mut Values, title: &str, place: &Span, partial: bo
                 .help("take one of them out"),
         );
     }
+    settle_turns(values, source, problems);
+}
+
+/// Who says how many turns conversations have: the plan, or the file.
+fn settle_turns(values: &Values, source: Option<&str>, problems: &mut Problems) {
+    let Some(place) = values.span("conversations") else { return };
+    let Some(found) = Fields(&values.json).table("conversations") else { return };
+    let at = |key: &str| values.span(&format!("conversations.{key}")).or(Some(place)).cloned();
+    let all = found.text("turns").as_deref() == Some(ALL_TURNS);
+    let problem = match source {
+        Some("trace") => Diagnostic::error("`trace` says what is sent, and it knows no conversations")
+            .at(Some(place.clone()))
+            .help("take one of them out; conversations are made up, or come from a `dataset`"),
+        Some("dataset") if !all && found.0.contains_key("turns") => {
+            Diagnostic::error("the `dataset` says how many turns a conversation has")
+                .at(at("turns"))
+                .help(format!("write turns = \"{ALL_TURNS}\""))
+        }
+        Some("dataset") if found.number("turns-std").is_some_and(|std| std > 0.0) => {
+            Diagnostic::error("`turns-std` is of no use: the `dataset` says how many turns a conversation has")
+                .at(at("turns-std"))
+                .help("take it out")
+        }
+        Some("mix") | None if all => {
+            Diagnostic::error(format!("`turns = \"{ALL_TURNS}\"` is of a `dataset`, and this workload has none"))
+                .at(at("turns"))
+                .help("write how many turns a conversation has on average, such as turns = 5")
+        }
+        Some(_) | None => return,
+    };
+    problems.push(problem);
 }
 
 /// A resolved plan may say a deviation of nothing; it says no more than leaving it out.
@@ -81,7 +114,8 @@ pub(super) fn build(values: &Values, problems: &mut Problems) -> Option<Content>
         let read = requests::read_trace(&path);
         Source::Trace(told(read, "trace", &path, values, problems)?)
     } else if let Some(path) = fields.path("dataset") {
-        let read = requests::read_dataset(&path, fields.whole("osl"));
+        let conversations = fields.table("conversations").is_some();
+        let read = requests::read_dataset(&path, fields.whole("osl"), conversations);
         let requests = told(read, "dataset", &path, values, problems)?;
         Source::Dataset(Dataset { unique: fields.flag("unique").unwrap_or(true), requests })
     } else {
@@ -99,7 +133,11 @@ pub(super) fn build(values: &Values, problems: &mut Problems) -> Option<Content>
         }),
         None => None,
     };
-    let content = Content { mix, prefix, source };
+    let conversations = match fields.table("conversations").filter(|table| table.0.contains_key("turns")) {
+        Some(table) => Some(conversations(table)?),
+        None => None,
+    };
+    let content = Content { mix, prefix, source, conversations };
     check(&content, fields, values, problems);
     Some(content)
 }
@@ -115,6 +153,45 @@ fn part(item: &Value) -> Option<MixPart> {
     })
 }
 
+fn conversations(table: Fields<'_>) -> Option<Conversations> {
+    // A whole number is the 0 that stands for no time at all.
+    let seconds = |key: &str| table.duration(key).map_or(0.0, |span| span.as_secs_f64());
+    Some(Conversations {
+        turns: table.whole("turns"),
+        turns_std: table.number("turns-std")?,
+        delay_s: seconds("delay"),
+        delay_std_s: seconds("delay-std"),
+    })
+}
+
+/// Rules within a workload's conversations.
+fn check_conversations(found: &Conversations, fields: Fields<'_>, values: &Values, problems: &mut Problems) {
+    let place = |key: &str| values.span(&format!("conversations.{key}")).cloned();
+    let turns = found.turns.filter(|turns| found.turns_std > f64::from(*turns));
+    if let Some(turns) = turns {
+        problems.push(
+            Diagnostic::error(format!("`turns-std` ({}) is larger than `turns` ({turns})", found.turns_std))
+                .at(place("turns-std"))
+                .help("numbers below 1 are drawn again, so the mean would not be reached: lower the deviation"),
+        );
+    }
+    if found.delay_std_s > found.delay_s {
+        problems.push(
+            Diagnostic::error("`delay-std` is larger than `delay`")
+                .at(place("delay-std"))
+                .help("times below zero are drawn again, so the mean would not be reached: lower the deviation"),
+        );
+    }
+    let api = fields.table("request").and_then(|request| request.text("api"));
+    if api.as_deref() == Some("completions") {
+        problems.push(
+            Diagnostic::error("a conversation is made of messages, and `api = \"completions\"` knows none")
+                .at(values.span("request.api").or_else(|| values.span("conversations")).cloned())
+                .help("leave `api` out, or take `conversations` out"),
+        );
+    }
+}
+
 /// Rules between keys of one content.
 fn check(content: &Content, fields: Fields<'_>, values: &Values, problems: &mut Problems) {
     for (index, part) in content.mix.iter().enumerate() {
@@ -128,6 +205,11 @@ fn check(content: &Content, fields: Fields<'_>, values: &Values, problems: &mut 
                 );
             }
         }
+    }
+    if let Some(found) = &content.conversations {
+        check_conversations(found, fields, values, problems);
+        // A shared start stands before the first turn, beside its own text.
+        return;
     }
     let Some(prefix) = content.prefix else { return };
     let shortest = content.mix.iter().map(|part| part.isl).min().or(fields.whole("isl"));
@@ -159,12 +241,18 @@ fn told<T>(
                 "trace" => "one JSON object a line with \"input_length\", \"output_length\" and \"hash_ids\"",
                 _ => "one JSON object a line with \"prompt\", \"messages\" or \"conversations\"",
             };
+            let help = if matches!(fault, RequestsFault::List) {
+                "write one object a line, for example with jq -c '.[]' FILE"
+            } else {
+                help
+            };
             let why = match &fault {
                 RequestsFault::Read(error) => format!("{fault}: {error}"),
                 RequestsFault::Encoding { .. }
                 | RequestsFault::Json { .. }
                 | RequestsFault::Entry { .. }
                 | RequestsFault::Empty
+                | RequestsFault::List
                 | RequestsFault::Long => fault.to_string(),
             };
             problems

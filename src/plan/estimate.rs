@@ -48,10 +48,13 @@ fn latency_s(workload: &Workload) -> f64 {
 /// One level: its own wave, then its requests in waves or as they arrive, at most its duration for these.
 pub(super) fn point(workload: &Workload, level: Level) -> Duration {
     let latency = latency_s(workload);
+    // Users think before each turn but the first.
+    let turns = workload.content.mean_turns();
+    let delay = workload.content.conversations.map_or(0.0, |found| found.delay_s * (turns - 1.0));
     let requests = workload.requests_at(level) as f64;
     let needed = match level {
-        Level::Concurrency(users) => (requests / f64::from(users.max(1))).ceil() * latency,
-        Level::Rate(rate) => requests / rate.per_second() + latency,
+        Level::Concurrency(users) => (requests / f64::from(users.max(1))).ceil() * (latency + delay / turns),
+        Level::Rate(rate) => requests / turns / rate.per_second() + turns * latency + delay,
     };
     // Time does not end a load of a search that cannot be judged yet.
     let judged = needed * (workload.least() as f64 / requests.max(1.0)).min(1.0);

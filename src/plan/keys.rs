@@ -1,21 +1,22 @@
 //! The tables of keys of a plan's own sections. Checking, suggestions, JSON Schema, help and `dynbench plan` are all
 //! read from here; what a target adds stands in its own table.
 
+use super::content_keys::{CONVERSATIONS, ISL, MIX, OSL, SHARED_PREFIX};
 use super::shape::{Key, Shape};
 use crate::measure::KnownStatistic;
 
 /// A key that must be written.
-const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
+pub(super) const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
     Key { name, about, shape, default: None, required: true }
 }
 
 /// A key that may be left out and has no fixed default.
-const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
+pub(super) const fn optional(name: &'static str, shape: Shape, about: &'static str) -> Key {
     Key { name, about, shape, default: None, required: false }
 }
 
 /// A key with a fixed default, as TOML text.
-const fn defaulted(name: &'static str, shape: Shape, default: &'static str, about: &'static str) -> Key {
+pub(super) const fn defaulted(name: &'static str, shape: Shape, default: &'static str, about: &'static str) -> Key {
     Key { name, about, shape, default: Some(default), required: false }
 }
 
@@ -100,45 +101,6 @@ const SEARCH: &[Key] = &[
     defaulted("max-points", Shape::Integer { min: 2, max: 100 }, "16", "at most so many loads are measured"),
 ];
 
-const ISL: Shape = Shape::Integer { min: 1, max: 10_000_000 };
-const OSL: Shape = Shape::Integer { min: 1, max: 1_000_000 };
-
-/// Items of `mix`.
-const MIX: &[Key] = &[
-    required("isl", ISL, "mean length of the prompts in tokens, at least 1"),
-    defaulted(
-        "isl-std",
-        Shape::Number { min: 0.0, max: 1e7 },
-        "0",
-        "standard deviation of the prompts' length, tokens",
-    ),
-    required("osl", OSL, "mean length of the answers in tokens, at least 1"),
-    defaulted(
-        "osl-std",
-        Shape::Number { min: 0.0, max: 1e6 },
-        "0",
-        "standard deviation of the answers' length, tokens",
-    ),
-    defaulted("weight", Shape::Number { min: 1e-6, max: 1e6 }, "1", "how often, beside the other kinds"),
-];
-
-/// `[workload.shared-prefix]`
-const SHARED_PREFIX: &[Key] = &[
-    required("tokens", ISL, "tokens of the shared start, fewer than `isl`"),
-    defaulted(
-        "groups",
-        Shape::Integer { min: 1, max: 1_000_000 },
-        "1",
-        "how many different starts there are; each request draws one",
-    ),
-    defaulted(
-        "per",
-        Shape::Choice(&["level", "run"]),
-        "\"level\"",
-        "how long starts stay the same: \"level\", warmed by its own wave alone, or \"run\", with what earlier levels have left",
-    ),
-];
-
 /// `[workload]` and `[workloads.NAME]`
 pub(super) const WORKLOAD: &[Key] = &[
     optional("isl", ISL, "mean length of the prompts in tokens, at least 1; left out with `mix`, `trace` or `dataset`"),
@@ -164,6 +126,12 @@ pub(super) const WORKLOAD: &[Key] = &[
         "shared-prefix",
         Shape::Table(SHARED_PREFIX),
         "the start that prompts have in common; part of their length",
+    ),
+    optional(
+        "conversations",
+        Shape::Table(CONVERSATIONS),
+        "requests are turns of conversations, each with the answers that were really given before; `isl` is then each turn's \
+         own text, a concurrency counts conversations, and arrivals of an open loop begin them",
     ),
     optional(
         "trace",
@@ -226,7 +194,8 @@ pub(super) const WORKLOAD: &[Key] = &[
     optional(
         "requests",
         COUNT,
-        "requests of each level; left out: 10 x concurrency or a minute's arrivals, at least 400; all of a trace",
+        "requests of each level; left out: 10 x concurrency or a minute's arrivals, at least 400; all of a trace; two \
+         conversations a user; a conversation that has begun goes on to its end",
     ),
     optional(
         "precision",

@@ -7,6 +7,7 @@ mod build;
 mod catalog;
 mod check;
 mod content;
+mod content_keys;
 mod defaults;
 mod document;
 pub mod duration_text;

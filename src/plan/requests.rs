@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::measure::{DatasetRequest, Message, TRACE_BLOCK, TraceRequest};
+use crate::measure::{DatasetRequest, Message, TRACE_BLOCK, TraceRequest, USER};
 
 /// Largest file that is read: requests are held in memory, and handed to load workers.
 const MOST_BYTES: u64 = 64 << 20;
@@ -29,6 +29,8 @@ pub(super) enum RequestsFault {
     Entry { line: usize, reason: String },
     #[error("it has no requests")]
     Empty,
+    #[error("it is one JSON list, and not one object a line")]
+    List,
     #[error("it is larger than {} MB", MOST_BYTES >> 20)]
     Long,
 }
@@ -38,9 +40,14 @@ pub(super) fn read_trace(path: &Path) -> Result<Vec<TraceRequest>, RequestsFault
     lines(BufReader::new(File::open(path)?), trace_request)
 }
 
-/// Reads a dataset: `prompt`, `messages` or ShareGPT's `conversations` of each line; `osl` for lines that do not tell it.
-pub(super) fn read_dataset(path: &Path, osl: Option<u32>) -> Result<Vec<DatasetRequest>, RequestsFault> {
-    lines(BufReader::new(File::open(path)?), |object| dataset_request(object, osl))
+/// Reads a dataset: `prompt`, `messages` or ShareGPT's `conversations` of each line; `osl` for lines that do not tell it. As
+/// conversations their requests are what the user and the system say, without the answers that were given.
+pub(super) fn read_dataset(
+    path: &Path,
+    osl: Option<u32>,
+    conversations: bool,
+) -> Result<Vec<DatasetRequest>, RequestsFault> {
+    lines(BufReader::new(File::open(path)?), |object| dataset_request(object, osl, conversations))
 }
 
 fn lines<T>(
@@ -64,8 +71,13 @@ fn lines<T>(
             break;
         }
         let Ok(text) = std::str::from_utf8(&bytes) else { return Err(RequestsFault::Encoding { line }) };
+        // The mark that some editors put before the first line is none of it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim().is_empty() {
             continue;
+        }
+        if found.is_empty() && text.trim_start().starts_with('[') {
+            return Err(RequestsFault::List);
         }
         let object =
             serde_json::from_str(text).map_err(|error| RequestsFault::Json { line, reason: error.to_string() })?;
@@ -96,7 +108,11 @@ fn trace_request(object: serde_json::Map<String, Value>) -> Result<TraceRequest,
     Ok(TraceRequest { input_length, output_length, hash_ids })
 }
 
-fn dataset_request(object: serde_json::Map<String, Value>, usual: Option<u32>) -> Result<DatasetRequest, String> {
+fn dataset_request(
+    object: serde_json::Map<String, Value>,
+    usual: Option<u32>,
+    conversations: bool,
+) -> Result<DatasetRequest, String> {
     let osl = ["osl", "output_length", "max_tokens", "max_completion_tokens"]
         .into_iter()
         .find_map(|name| object.get(name).filter(|value| !value.is_null()).map(|value| (name, value.as_i64())));
@@ -105,38 +121,83 @@ fn dataset_request(object: serde_json::Map<String, Value>, usual: Option<u32>) -
         Some((_, Some(length))) if (1..=MOST_OUTPUT).contains(&length) => length as u32,
         Some((name, _)) => return Err(format!("`{name}` must be a whole number from 1 to {MOST_OUTPUT}")),
     };
-    let user = |text: &str| vec![Message { role: "user".to_owned(), content: text.to_owned() }];
+    let user = |text: &str| vec![Message { role: USER.to_owned(), content: text.to_owned() }];
+    let said = if conversations { own_texts } else { up_to_user };
     let messages = if let Some(prompt) = object.get("prompt").or_else(|| object.get("text_input")) {
         user(prompt.as_str().ok_or("`prompt` must be a text")?)
     } else if let Some(messages) = object.get("messages") {
-        up_to_user(messages, "messages", ("role", "content"))?
+        said(messages, "messages", ("role", "content"))?
     } else if let Some(messages) = object.get("conversations") {
-        up_to_user(messages, "conversations", ("from", "value"))?
+        said(messages, "conversations", ("from", "value"))?
     } else {
         return Err("it has neither `prompt` nor `messages` nor `conversations`".to_owned());
     };
-    if messages.iter().all(|message| message.content.trim().is_empty()) {
+    let is_empty = |messages: &[Message]| messages.iter().all(|message| message.content.trim().is_empty());
+    let request = DatasetRequest { messages, osl };
+    if is_empty(&request.messages) {
         return Err("its prompt is empty".to_owned());
     }
-    Ok(DatasetRequest { messages, osl })
+    if conversations && request.turns().any(is_empty) {
+        return Err("one of its turns is empty".to_owned());
+    }
+    Ok(request)
+}
+
+/// What the user and the system say, up to the last that the user says. Texts of the user with nothing between them are one.
+/// Answers and whatever else was said in between are passed over, whatever they are made of.
+fn own_texts(list: &Value, name: &str, (role, content): (&str, &str)) -> Result<Vec<Message>, String> {
+    let list = list.as_array().ok_or_else(|| format!("`{name}` must be a list"))?;
+    let mut messages: Vec<Message> = Vec::new();
+    let mut goes_on = false;
+    for item in list {
+        let said = item
+            .get(role)
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("each of `{name}` needs the text `{role}`"))?;
+        let own = match role_of(said) {
+            own @ (USER | "system" | "developer") => own,
+            _ => {
+                goes_on = false;
+                continue;
+            }
+        };
+        let text = item.get(content).and_then(Value::as_str);
+        let text = text.ok_or_else(|| format!("what `{said}` says in `{name}` needs the text `{content}`"))?;
+        match messages.last_mut() {
+            Some(last) if goes_on && own == USER => last.content = format!("{}\n\n{text}", last.content),
+            Some(_) | None => messages.push(Message { role: own.to_owned(), content: text.to_owned() }),
+        }
+        goes_on = own == USER;
+    }
+    ending_with_user(messages, name)
+}
+
+/// A role as chats call it.
+fn role_of(said: &str) -> &str {
+    match said {
+        "human" => USER,
+        "gpt" => "assistant",
+        other => other,
+    }
+}
+
+/// The messages up to the last one that the user says.
+fn ending_with_user(mut messages: Vec<Message>, name: &str) -> Result<Vec<Message>, String> {
+    let last = messages.iter().rposition(|message| message.role == USER);
+    messages.truncate(last.map_or(0, |last| last + 1));
+    if messages.is_empty() { Err(format!("`{name}` holds nothing that the user says")) } else { Ok(messages) }
 }
 
 /// Messages up to the last one that the user says: what comes after it is the answer that was given.
 fn up_to_user(list: &Value, name: &str, (role, content): (&str, &str)) -> Result<Vec<Message>, String> {
     let list = list.as_array().ok_or_else(|| format!("`{name}` must be a list"))?;
     let message = |item: &Value| {
-        let role = match item.get(role)?.as_str()? {
-            "human" => "user",
-            "gpt" => "assistant",
-            other => other,
-        };
+        let role = role_of(item.get(role)?.as_str()?);
         Some(Message { role: role.to_owned(), content: item.get(content)?.as_str()?.to_owned() })
     };
     let messages: Option<Vec<_>> = list.iter().map(message).collect();
-    let mut messages = messages.ok_or_else(|| format!("each of `{name}` needs the texts `{role}` and `{content}`"))?;
-    let last = messages.iter().rposition(|message| message.role == "user");
-    messages.truncate(last.map_or(0, |last| last + 1));
-    if messages.is_empty() { Err(format!("`{name}` holds nothing that the user says")) } else { Ok(messages) }
+    let messages = messages.ok_or_else(|| format!("each of `{name}` needs the texts `{role}` and `{content}`"))?;
+    ending_with_user(messages, name)
 }
 
 #[cfg(test)]
@@ -148,7 +209,7 @@ mod tests {
     }
 
     fn dataset(text: &str) -> Result<Vec<DatasetRequest>, String> {
-        lines(text.as_bytes(), |object| dataset_request(object, Some(9))).map_err(|fault| fault.to_string())
+        lines(text.as_bytes(), |object| dataset_request(object, Some(9), false)).map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -166,7 +227,7 @@ mod tests {
             ("", "it has no requests"),
             ("\n \n", "it has no requests"),
             ("{\"input_length\":9,\"output_length\":1}\nnonsense", "line 2 is no JSON object"),
-            ("[1]", "line 1 is no JSON object"),
+            ("[1]", "it is one JSON list, and not one object a line"),
             ("{\"input_length\":-3,\"output_length\":1}", "line 1: `input_length` must be from 1 to 10000000, not -3"),
             ("{\"input_length\":3,\"output_length\":0}", "line 1: `output_length` must be from 1 to 1000000, not 0"),
             ("{\"input_length\":3}", "line 1: it has no `output_length`"),
@@ -195,8 +256,48 @@ mod tests {
     }
 
     #[test]
+    fn of_a_conversation_only_what_user_and_system_say_is_read_turn_by_turn() {
+        let talk = |text: &str| {
+            let read = |object| dataset_request(object, Some(9), true);
+            lines(text.as_bytes(), read).map_err(|fault| fault.to_string())
+        };
+        let turns = |request: &DatasetRequest| {
+            let texts = |turn: &[Message]| turn.iter().map(|message| message.content.clone()).collect::<Vec<_>>();
+            request.turns().map(texts).collect::<Vec<_>>()
+        };
+        // Answers may be anything: here a call of a tool and what it gave. What comes after the last turn is none.
+        let found = talk(
+            r#"{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"one"},
+                {"role":"assistant","content":null,"tool_calls":[]},{"role":"tool","content":"x"},
+                {"role":"user","content":"two"},{"role":"user","content":"and three"},{"role":"assistant","content":"no"}]}"#
+                .replace('\n', "")
+                .as_str(),
+        );
+        assert_eq!(turns(&found.unwrap()[0]), [vec!["be kind", "one"], vec!["two\n\nand three"]]);
+        let found = talk("{\"prompt\":\"alone\"}").unwrap();
+        assert_eq!(turns(&found[0]), [["alone"]]);
+        for (text, wrong) in [
+            (r#"{"conversations":[{"from":"gpt","value":"hi"}]}"#, "line 1: `conversations` holds nothing that"),
+            (r#"{"messages":[{"role":"user","content":7}]}"#, "line 1: what `user` says in `messages` needs the text"),
+            (r#"{"messages":[{"content":"a"}]}"#, "line 1: each of `messages` needs the text `role`"),
+            (
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant"},{"role":"user","content":" "}]}"#,
+                "line 1: one of its turns is empty",
+            ),
+        ] {
+            let found = talk(text).unwrap_err();
+            assert!(found.starts_with(wrong), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_mark_before_the_first_line_is_passed_over() {
+        assert_eq!(dataset("\u{feff}{\"prompt\":\"a\"}").unwrap()[0].words(), 1);
+    }
+
+    #[test]
     fn an_answer_without_any_length_is_refused() {
-        let found = lines("{\"prompt\":\"a\"}".as_bytes(), |object| dataset_request(object, None)).unwrap_err();
+        let found = lines("{\"prompt\":\"a\"}".as_bytes(), |object| dataset_request(object, None, false)).unwrap_err();
         assert!(found.to_string().starts_with("line 1: it does not say how long its answer is"), "{found}");
     }
 

@@ -67,11 +67,16 @@ fn refuse_few_requests(
     place: Option<Span>,
     problems: &mut Problems,
 ) {
+    let turns = workload.content.mean_turns();
     if let Some(requests) = workload.requests
-        && let Some(level) = levels.find(|level| u64::from(*level) > requests)
+        && let Some(level) = levels.find(|level| f64::from(*level) * turns > requests as f64)
     {
+        let what = match workload.content.conversations {
+            Some(_) => format!("{level} conversations of {} at a time", turns_of(turns)),
+            None => format!("{level} at a time"),
+        };
         problems.push(
-            Diagnostic::error(format!("{requests} requests never make {level} at a time"))
+            Diagnostic::error(format!("{requests} requests never make {what}"))
                 .at(place)
                 .help(format!("ask for at least ten times {largest}, or leave `requests` out")),
         );
@@ -100,6 +105,12 @@ fn check_levels_per_gpu(plan: &Plan, catalog: &Catalog, values: &Values, problem
             refuse_few_requests(workload, users, &largest, place("requests"), problems);
         }
     }
+}
+
+/// `5 turns`, `2.5 turns`
+fn turns_of(turns: f64) -> String {
+    let turns = (turns * 10.0).round() / 10.0;
+    format!("{turns} {}", if turns == 1.0 { "turn" } else { "turns" })
 }
 
 /// `[compare]` against the names of the deployments.

@@ -119,12 +119,14 @@ impl Workload {
     }
 
     /// Requests of a level: as asked; else the larger of 10 x concurrency and 400, of a minute's arrivals and 400, or all of
-    /// a trace.
+    /// a trace. Of conversations at least two for each user, and a trace and a minute have as many of them as arrivals.
     pub fn requests_at(&self, level: Level) -> u64 {
-        let trace = self.shape.trace.as_ref().map(|trace| trace.moments_us.len() as u64);
+        let turns = self.content.mean_turns();
+        let of = |conversations: f64| (turns * conversations).ceil() as u64;
+        let trace = self.shape.trace.as_ref().map(|trace| of(trace.moments_us.len() as f64));
         let usual = match level {
-            Level::Concurrency(users) => (10 * u64::from(users)).max(400),
-            Level::Rate(rate) => trace.unwrap_or(((60.0 * rate.per_second()).ceil() as u64).max(400)),
+            Level::Concurrency(users) => of(2.0 * f64::from(users)).max(10 * u64::from(users)).max(400),
+            Level::Rate(rate) => trace.unwrap_or(of(60.0 * rate.per_second()).max(400)),
         };
         let asked = self.requests.unwrap_or(usual.max(self.least()));
         trace.map_or(asked, |all| asked.min(all))
@@ -173,7 +175,10 @@ impl Workload {
 
     /// `8 requests/s (poisson)`
     pub(super) fn describe(&self, level: Level) -> String {
+        let conversations = self.content.conversations.is_some();
         match level {
+            Level::Concurrency(1) if conversations => "1 conversation at a time".to_owned(),
+            Level::Concurrency(users) if conversations => format!("{users} conversations at a time"),
             Level::Concurrency(1) => "1 concurrent request".to_owned(),
             Level::Concurrency(users) => format!("{users} concurrent requests"),
             Level::Rate(rate) => {
@@ -183,7 +188,9 @@ impl Workload {
                     (None, Spread::Poisson) => "poisson".to_owned(),
                     (None, Spread::Gamma { burstiness }) => format!("gamma, burstiness {burstiness}"),
                 };
-                format!("{rate} {} a second ({spread})", if rate.per_second() == 1.0 { "arrival" } else { "arrivals" })
+                let of = if conversations { " of conversations" } else { "" };
+                let arrivals = if rate.per_second() == 1.0 { "arrival" } else { "arrivals" };
+                format!("{rate} {arrivals}{of} a second ({spread})")
             }
         }
     }

@@ -27,8 +27,8 @@ pub const VERSIONS: &[(u32, &str)] = &[
     (2, "points: `steady`, `server`, more of `health`; `server_metrics.jsonl`"),
     (
         3,
-        "requests: `chunks` may tell the tokens of each; points: `series` and `facts` in `meta`, `chunk_tokens_told`, \
-         `requests` of distributions",
+        "requests: `chunks` may tell the tokens of each, `turn`; points: `series`, `facts`, `content` and `alike` in \
+         `meta`, `chunk_tokens_told`, `conversations`, `requests` of distributions",
     ),
 ];
 

@@ -49,7 +49,7 @@ impl Chunks {
         };
         let model = json!(model);
         let head = |object| format!(r#""id":"{id}","object":"{object}","created":{created},"model":{model}"#);
-        let word = WORDS[(number % WORDS.len() as u64) as usize];
+        let word = Self::word_of(number);
         let mut chunks = Self {
             api,
             head: head(stream_object),
@@ -61,6 +61,11 @@ impl Chunks {
         chunks.first = chunks.event(&chunks.choice(true, 1), None).into();
         chunks.next = chunks.event(&chunks.choice(false, 1), None).into();
         chunks
+    }
+
+    /// The word of which the answer to request `number` is made.
+    pub(super) fn word_of(number: u64) -> &'static str {
+        WORDS[(number % WORDS.len() as u64) as usize]
     }
 
     fn choice(&self, first: bool, tokens: u32) -> String {

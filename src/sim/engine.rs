@@ -304,6 +304,7 @@ impl Engine {
                     out.push(Emission { id, at: self.now, cached_tokens: sequence.cached, last });
                     if last && let Some(sequence) = self.sequences.remove(&id) {
                         self.workers[worker].remove(id, &sequence);
+                        self.workers[worker].remember(&sequence, &self.config);
                     }
                 }
                 Outcome::Prefilled(id) => {

@@ -1,7 +1,8 @@
 //! The prefix cache of one worker: which blocks of prompts it has seen and still has room for.
 //!
 //! A block is known by a hash over all tokens up to its end, so that equal hashes mean equal prefixes. Blocks are kept
-//! only in room that running sequences leave free, and go in the order in which they came. A hit saves prefill, not
+//! only in room that running sequences leave free, and go in the order in which they came. Prompts are kept from the end of
+//! their prefill, outputs from the end of the request, where the same worker does both. A hit saves prefill, not
 //! room: a sequence's own blocks are counted whole (real servers share them; the model errs on the full side).
 
 use std::collections::{HashSet, VecDeque};

@@ -26,6 +26,8 @@ pub(super) struct Ask {
     pub(super) prompt_tokens: u32,
     /// Hash of each whole block of the prompt, over all tokens up to its end.
     pub(super) prefix: Vec<u64>,
+    /// Where the hashing of an answer goes on.
+    prompt: PromptCounter,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     pub(super) continuous_usage: bool,
@@ -93,7 +95,8 @@ impl Ask {
         Ok(Self {
             model,
             prompt_tokens: prompt.tokens.max(1),
-            prefix: prompt.blocks,
+            prefix: prompt.blocks.clone(),
+            prompt,
             stream: flag(&fields, "stream")?,
             include_usage: option("include_usage")?,
             continuous_usage: option("continuous_usage_stats")?,
@@ -102,6 +105,16 @@ impl Ask {
             ignore_eos: flag(&fields, "ignore_eos")?,
             extra: fields.keys().find(|name| EXTRAS.contains(&name.as_str())).cloned(),
         })
+    }
+
+    /// Hash of each whole block of the prompt and an answer of so many times a word, which must be no longer than `limit`
+    /// tokens: a longer one is never kept.
+    pub(super) fn blocks_with_answer(&self, word: &str, tokens: u32, limit: u32) -> Vec<u64> {
+        let mut whole = self.prompt.clone();
+        if tokens <= limit {
+            (0..tokens).for_each(|_| whole.token(&word));
+        }
+        whole.blocks
     }
 
     /// How many tokens the model "wants" to say: with `ignore_eos` as many as may be, else anything from half of that
@@ -175,12 +188,22 @@ fn read_prompt(fields: &Map<String, Value>, prompt: &mut PromptCounter) -> Resul
 }
 
 /// Counts tokens and hashes them, block by block, each hash over all before it.
+#[derive(Debug, Clone)]
 struct PromptCounter {
     block: u32,
     tokens: u32,
     hasher: DefaultHasher,
     blocks: Vec<u64>,
 }
+
+/// By what was counted; the hasher follows from it.
+impl PartialEq for PromptCounter {
+    fn eq(&self, other: &Self) -> bool {
+        (self.block, self.tokens, &self.blocks) == (other.block, other.tokens, &other.blocks)
+    }
+}
+
+impl Eq for PromptCounter {}
 
 impl PromptCounter {
     fn new(block: u32) -> Self {

@@ -297,8 +297,14 @@ impl Shared {
         let tokens = if has(FaultKind::ZeroTokens) {
             None
         } else {
-            let job =
-                Job { prompt_tokens: ask.prompt_tokens, max_tokens: ask.max_tokens, output_tokens, prefix: ask.prefix };
+            let whole = ask.blocks_with_answer(Chunks::word_of(number), output_tokens, self.config.max_model_len);
+            let job = Job {
+                prompt_tokens: ask.prompt_tokens,
+                max_tokens: ask.max_tokens,
+                output_tokens,
+                prefix: ask.prefix,
+                whole,
+            };
             let submitted = self.driver.submit(arrival, RequestId(number), job).await;
             Some(submitted.map_err(|stopped| Failure::unavailable(stopped.to_string()))??)
         };

@@ -17,6 +17,8 @@ pub struct Job {
     pub output_tokens: u32,
     /// Hash of each whole block of the prompt, over all tokens up to its end.
     pub prefix: Vec<u64>,
+    /// The same of prompt and output together: what a later turn of a conversation begins with.
+    pub whole: Vec<u64>,
 }
 
 /// Where a sequence is.

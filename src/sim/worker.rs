@@ -154,6 +154,17 @@ impl Worker {
         self.blocks_used -= sequence.blocks;
     }
 
+    /// Remembers prompt and output of a sequence that has ended here, for a turn that begins with them.
+    pub(super) fn remember(&mut self, sequence: &Sequence, config: &SimConfig) {
+        match self.role {
+            Role::Mixed | Role::PrefillFirst if config.prefix_cache => {
+                self.cache.insert(&sequence.job.whole, (self.blocks_total - self.blocks_used) as usize);
+            }
+            // What was decoded elsewhere is not sent back to those that prefill.
+            Role::Mixed | Role::PrefillFirst | Role::Prefill | Role::Decode => {}
+        }
+    }
+
     /// Begins a step if there is anything to do and none is under way; returns how long it takes.
     pub(super) fn start_step(&mut self, sequences: &mut Sequences, config: &SimConfig) -> Option<Nanos> {
         if self.step.is_some() {

@@ -141,6 +141,8 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         isl_std: workload.isl_std,
         osl: f64::from(workload.osl),
         osl_std: workload.osl_std,
+        content: workload.content.describe(),
+        alike: workload.content.is_alike(),
         template_overhead: around.overhead,
         isl_method: around.isl_method.to_owned(),
         measured_by: None,

@@ -88,6 +88,7 @@ pub(super) fn prompts(
         ruler,
         shape: shape(workload, model),
         capabilities: tuning.capabilities,
+        turn_overhead: tuning.turn_overhead,
     }
 }
 

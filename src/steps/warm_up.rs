@@ -83,6 +83,7 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -
         tokenizer,
         nonce: format!("{}-{}", cx.shared.nonce, cx.attempt),
         limit: traffic::patience(workload),
+        conversations: workload.content.conversations.is_some(),
     };
     let Carried { done, receipt } = sending.carry_out(here, "tune", Work::Tune(order), &sending::place(cx)).await?;
     sending.acknowledge(cx, &receipt).await?;
@@ -138,7 +139,11 @@ async fn send(
     let concurrency = most.min(u32::try_from(requests).unwrap_or(u32::MAX));
     let ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
     let model = &sending.way.endpoint.model;
-    let prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, model, "warm-up");
+    let mut prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, model, "warm-up");
+    if let Some(conversations) = &mut prompts.content.conversations {
+        // Nobody thinks in a warm-up: that would only take time.
+        (conversations.delay_s, conversations.delay_std_s) = (0.0, 0.0);
+    }
     let spec = traffic::level_spec(workload, concurrency, requests);
     let order = LevelOrder { spec: spec.clone(), prompts, keep_raw: false, before: None, series: None };
     let place = sending::place(cx);

@@ -88,6 +88,7 @@ fn prompt(bencher: Bencher<'_, '_>) {
         shape: RequestShape { api: Api::Chat, model: "m".to_owned(), temperature: None, extra: serde_json::Map::new() },
         capabilities: Capabilities::default(),
         content: dynbench::measure::Content::default(),
+        turn_overhead: None,
     };
     let mut index = 0;
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {

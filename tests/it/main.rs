@@ -18,4 +18,5 @@ mod plans;
 mod readme;
 #[cfg(target_os = "linux")]
 mod starved;
+mod workloads;
 mod world;

@@ -20,6 +20,7 @@ pub(super) fn prompts() -> Arc<Prompts> {
         asker: Asker { seed: 1, nonce: "t".to_owned(), level: "c".to_owned(), repeat: 1, attempt: 1 },
         lengths: Lengths { isl: 30, isl_std: 3.0, osl: 5, osl_std: 0.0 },
         content: crate::measure::Content::default(),
+        turn_overhead: None,
         ruler: Arc::new(Ruler::Words),
         shape: RequestShape { api: Api::Chat, model: "m".to_owned(), temperature: None, extra: Map::new() },
         capabilities: Capabilities::default(),

@@ -230,7 +230,10 @@ fn part_of(level: &LevelOrder, share: Share) -> LevelOrder {
         let concurrency = share.of_total(u64::from(level.spec.concurrency));
         part.spec.concurrency = u32::try_from(concurrency).unwrap_or(u32::MAX);
     }
-    part.spec.requests = share.of_total(level.spec.requests);
+    // Conversations are counted over the whole level: which of them are its own follows from its share.
+    if level.prompts.content.conversations.is_none() {
+        part.spec.requests = share.of_total(level.spec.requests);
+    }
     part.spec.least = share.of_total(level.spec.least);
     part.spec.share = share;
     // One looks at the server for all.
@@ -452,6 +455,7 @@ mod tests {
                 asker: Asker { seed: 0, nonce: String::new(), level: String::new(), repeat: 1, attempt: 1 },
                 lengths: Lengths { isl: 1, isl_std: 0.0, osl: 1, osl_std: 0.0 },
                 content: crate::measure::Content::default(),
+                turn_overhead: None,
                 ruler: RulerOrder::Words,
                 shape: RequestShape {
                     api: Api::Chat,

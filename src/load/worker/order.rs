@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::calibrate::{calibrate, template_overhead, tokenizer_error};
+use super::super::calibrate::{calibrate, template_overhead, tokenizer_error, turn_overhead};
 use super::super::closed::WarmUp;
 use super::super::endpoint::{Endpoint, EndpointSpec};
 use super::super::error::LoadError;
@@ -158,6 +158,9 @@ pub struct TuneOrder {
     pub nonce: String,
     /// Limit of one question.
     pub limit: Duration,
+    /// Whether requests will be turns of conversations: then what the template adds to each turn is probed as well.
+    #[serde(default)]
+    pub conversations: bool,
 }
 
 /// One level, or the warm-up before all of them.
@@ -194,6 +197,9 @@ pub struct PromptsOrder {
     pub shape: RequestShape,
     /// Which fields the server takes.
     pub capabilities: Capabilities,
+    /// Tokens that the chat template adds for each earlier turn of a conversation, if they are known.
+    #[serde(default)]
+    pub turn_overhead: Option<f64>,
 }
 
 impl PromptsOrder {
@@ -209,6 +215,7 @@ impl PromptsOrder {
             ruler: Arc::new(self.ruler.resolve()?),
             shape: self.shape.clone(),
             capabilities: self.capabilities,
+            turn_overhead: self.turn_overhead,
         }))
     }
 }
@@ -313,6 +320,9 @@ pub struct Tuning {
     /// By which share the server counts more or fewer tokens than the local tokenizer, if it counts.
     #[serde(default)]
     pub tokenizer_error: Option<f64>,
+    /// Tokens that it adds for each earlier turn of a conversation.
+    #[serde(default)]
+    pub turn_overhead: Option<f64>,
 }
 
 impl TuneOrder {
@@ -323,7 +333,8 @@ impl TuneOrder {
     pub(super) async fn ask(&self, endpoint: &Endpoint) -> Result<Tuning, LoadError> {
         let (shape, limit) = (&self.shape, self.limit);
         let capabilities = canary(endpoint, shape, limit).await?.capabilities;
-        let mut tuning = Tuning { capabilities, calibration: None, overhead: None, tokenizer_error: None };
+        let mut tuning =
+            Tuning { capabilities, calibration: None, overhead: None, tokenizer_error: None, turn_overhead: None };
         match &self.tokenizer {
             Some(file) => {
                 let tokenizer = file.open()?;
@@ -337,6 +348,9 @@ impl TuneOrder {
                 }
             }
             None => tuning.calibration = calibrate(endpoint, shape, &capabilities, &self.nonce, limit).await?,
+        }
+        if self.conversations {
+            tuning.turn_overhead = turn_overhead(endpoint, shape, &capabilities, limit).await?;
         }
         Ok(tuning)
     }

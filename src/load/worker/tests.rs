@@ -62,6 +62,7 @@ fn level(concurrency: u32, requests: u64) -> LevelOrder {
             asker: Asker { seed: 1, nonce: "t".to_owned(), level: "c".to_owned(), repeat: 1, attempt: 1 },
             lengths: Lengths { isl: 30, isl_std: 3.0, osl: 5, osl_std: 0.0 },
             content: crate::measure::Content::default(),
+            turn_overhead: None,
             ruler: RulerOrder::Words,
             shape: shape(),
             capabilities: Capabilities::default(),
@@ -138,6 +139,29 @@ async fn tokens_of_each_chunk_come_back_from_a_worker() {
         assert_eq!(record.chunks.iter().map(|chunk| chunk.tokens).collect::<Vec<_>>(), [3, 2]);
     }
     assert!(server.seen().iter().any(counts_along));
+}
+
+#[tokio::test]
+async fn several_workers_hold_whole_conversations_and_together_those_of_one() {
+    let (server, home) = (answering().await, tempfile::tempdir().unwrap());
+    let mut talking = level(4, 30);
+    talking.prompts.content.conversations =
+        Some(crate::measure::Conversations { turns: Some(3), turns_std: 1.0, delay_s: 0.01, delay_std_s: 0.0 });
+    let order = order(&server, Work::Level(talking));
+    let posts = [post(), post()];
+    let generator = Generator::Workers(posts.iter().map(Post::worker).collect());
+    let far = measured(generator.carry_out("a", &order, &place(home.path()), home.path()).await.unwrap()).run;
+    let near = measured(Generator::Here.carry_out("a", &order, &place(home.path()), home.path()).await.unwrap()).run;
+    let turns = |run: &super::super::LevelRun| {
+        run.records.iter().map(|record| (record.id.clone(), record.turn.map(|turn| turn.turn))).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(turns(&far), turns(&near));
+    assert!(far.records.len() >= 30);
+    let mut slots = std::collections::BTreeMap::new();
+    for record in &far.records {
+        let slot = *slots.entry(record.turn.unwrap().conversation).or_insert(record.slot);
+        assert_eq!(slot, record.slot, "one user holds a conversation");
+    }
 }
 
 #[tokio::test]

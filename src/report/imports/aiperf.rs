@@ -137,6 +137,7 @@ impl Request {
             id: metadata["x_request_id"].as_str().unwrap_or_default().to_owned(),
             index: number as u64,
             slot: 0,
+            turn: None,
             scheduled: at("credit_issued_ns").unwrap_or(sent).min(sent),
             due: None,
             sent,

@@ -91,6 +91,8 @@ impl Asked {
             isl_std: self.isl.1,
             osl: self.osl.0,
             osl_std: self.osl.1,
+            content: None,
+            alike: false,
             template_overhead: None,
             isl_method: "unknown".to_owned(),
             measured_by: Some(tool.to_owned()),

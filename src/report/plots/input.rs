@@ -108,7 +108,7 @@ impl PlotInput<'_> {
         self.deployments.iter().position(|known| known == deployment)
     }
 
-    /// `ISL 200 ± 10, OSL 200` for a workload.
+    /// `ISL 200 ± 10, OSL 200` for a workload, and what its levels count if not requests.
     pub(super) fn traffic(&self, workload: &Name) -> String {
         let Some(point) = self.points.iter().find(|point| point.meta.workload == *workload) else {
             return String::new();
@@ -118,7 +118,9 @@ impl PlotInput<'_> {
             format!("{name} {}{spread}", super::axis::format_exact(mean))
         };
         let meta = &point.meta;
-        format!("{}, {}", length("ISL", meta.isl, meta.isl_std), length("OSL", meta.osl, meta.osl_std))
+        let counted = if point.conversations.is_some() { "; levels count conversations" } else { "" };
+        let (isl, osl) = (length("ISL", meta.isl, meta.isl_std), length("OSL", meta.osl, meta.osl_std));
+        format!("{isl}, {osl}{counted}")
     }
 
     /// Deployments with points whose number of GPUs is not known.

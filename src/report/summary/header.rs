@@ -94,13 +94,14 @@ fn traffic(point: &PointSummary) -> String {
     let meta = &point.meta;
     let spread = |std: f64| if std > 0.0 { format!(" std {std}") } else { String::new() };
     format!(
-        ": ISL {}{}, OSL {}{}, {}, prompt lengths {}",
+        ": ISL {}{}, OSL {}{}, {}, prompt lengths {}{}",
         meta.isl,
         spread(meta.isl_std),
         meta.osl,
         spread(meta.osl_std),
         meta.api,
-        meta.isl_method
+        meta.isl_method,
+        meta.content.as_ref().map(|content| format!(" ({content})")).unwrap_or_default()
     )
 }
 

@@ -4,7 +4,7 @@
 //! without a valid repeat is marked with `!`, and why stands below the table.
 
 use crate::base::{Name, format_quantity};
-use crate::measure::{Level, PointSummary, TokenSource, mix, smallest_sample};
+use crate::measure::{Level, LevelKind, PointSummary, TokenSource, mix, smallest_sample};
 use crate::report::RunResults;
 use crate::report::caveats;
 use crate::report::text::{Align, columns, widths, wrapped};
@@ -189,8 +189,23 @@ fn remarks(sweep: &[&PointSummary]) -> String {
         }
     }
     out.push_str(&wrapped("  work: ", &work(sweep)));
+    out.push_str(&conversations(sweep));
     out.push_str(&wrapped("  generator: ", &generator(sweep)));
     out
+}
+
+/// How conversations ended, where requests are turns of some.
+fn conversations(sweep: &[&PointSummary]) -> String {
+    let levels = sweep.iter().filter_map(|point| Some(format!("{}: {}", place(point, sweep), point.conversations?)));
+    let levels: Vec<_> = levels.collect();
+    if levels.is_empty() {
+        return String::new();
+    }
+    let level = match sweep.iter().any(|point| point.meta.level.kind() == LevelKind::Rate) {
+        true => "rates are of conversations that begin, each later turn arrives when its user has thought",
+        false => "concurrency counts conversations, those whose users think among them",
+    };
+    wrapped("  conversations: ", &format!("{level}. {}", levels.join(". ")))
 }
 
 /// `c64`, or `c64/r2` where levels are repeated.

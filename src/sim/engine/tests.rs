@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn job(prompt: u32, output: u32) -> Job {
-    Job { prompt_tokens: prompt, max_tokens: output, output_tokens: output, prefix: Vec::new() }
+    Job { prompt_tokens: prompt, max_tokens: output, output_tokens: output, prefix: Vec::new(), whole: Vec::new() }
 }
 
 /// Without spread, so that numbers can be said exactly.
@@ -189,7 +189,16 @@ fn any_arrivals() -> impl Strategy<Value = Vec<(Nanos, Job)>> {
     let one =
         (0..20_000_000u64, 1..250u32, 1..40u32, 0..10u32, 0..4u64).prop_map(|(gap, prompt, output, unused, family)| {
             let prefix = (0..u64::from(prompt / 16)).map(|block| family * 1000 + block).collect();
-            (gap, Job { prompt_tokens: prompt, max_tokens: output + unused, output_tokens: output, prefix })
+            (
+                gap,
+                Job {
+                    prompt_tokens: prompt,
+                    max_tokens: output + unused,
+                    output_tokens: output,
+                    prefix,
+                    whole: Vec::new(),
+                },
+            )
         });
     prop::collection::vec(one, 1..40).prop_map(|gaps| {
         let mut now = 0;

@@ -217,6 +217,40 @@ async fn every_engine_counts_what_it_answered() {
 }
 
 #[tokio::test]
+async fn a_turn_that_begins_with_an_earlier_one_and_its_answer_finds_both_in_the_cache() {
+    for (config, expected) in [
+        // 8 of the template, 40 words and 24 of the answer are four blocks of 16 and a half.
+        (SimConfig::aggregated(1), 64),
+        (SimConfig::vanilla(1), 64),
+        // Who prefills has seen the prompt alone.
+        (SimConfig::disaggregated(1, 1), 48),
+        (SimConfig { prefix_cache: false, ..SimConfig::aggregated(1) }, 0),
+    ] {
+        let server = Server::start(fast(config.clone()), None);
+        let mut client = server.connect().await;
+        let mut body = plus(chat(24), "messages", json!([{"role": "user", "content": "w ".repeat(40)}]));
+        body["ignore_eos"] = true.into();
+        body["stream"] = false.into();
+        let ask = async |client: &mut Client, body: &Value| {
+            let (status, text) = client.post("/v1/chat/completions", body).await;
+            assert_eq!(status, 200, "{text}");
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        let first = ask(&mut client, &body).await;
+        assert_eq!(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+        let answer = first["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+        assert_eq!(answer.split_whitespace().count(), 24);
+        let history = body["messages"].as_array_mut().unwrap();
+        history.push(json!({"role": "assistant", "content": answer}));
+        history.push(json!({"role": "user", "content": "v ".repeat(40)}));
+        let second = ask(&mut client, &body).await;
+        assert_eq!(second["usage"]["prompt_tokens"], 8 + 40 + 24 + 40);
+        assert_eq!(second["usage"]["prompt_tokens_details"]["cached_tokens"], expected, "{config:?}");
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_decides_the_status() {
     let server = Server::start(fast(SimConfig::aggregated(1)), None);
     let mut client = server.connect().await;

@@ -21,12 +21,13 @@ fn line(input: &ExportInput<'_>, number: usize, record: &RequestRecord) -> Value
     let origin = input.summary.meta.origin.0;
     let at = |ns: u64| origin + ns;
     let cancelled = is_cancelled(record);
+    let (conversation, turn) = record.turn.map_or((number as u64, 0), |turn| (turn.conversation, turn.turn - 1));
     let mut metadata = json!({
         "session_num": number,
         "x_request_id": record.id,
         "x_correlation_id": record.id,
-        "conversation_id": format!("session_{number:06}"),
-        "turn_index": 0,
+        "conversation_id": format!("session_{conversation:06}"),
+        "turn_index": turn,
         "credit_issued_ns": at(record.scheduled),
         "request_start_ns": at(record.sent),
         "request_ack_ns": record.headers.map(at),
