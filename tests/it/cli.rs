@@ -139,7 +139,7 @@ fn runs_are_listed_shown_checked_moved_and_pruned() {
     let (all, steps) = (&shown["seconds"]["all"], &shown["seconds"]["steps"]);
     let load = steps["load"].as_f64().unwrap();
     assert!(load > 0.0 && load <= all.as_f64().unwrap(), "{all} {steps}");
-    assert_eq!(steps.as_object().unwrap().len(), 9, "{steps}");
+    assert_eq!(steps.as_object().unwrap().len(), 10, "{steps}");
     world.ends(0, &["runs", "fsck"]);
 
     world.ends(0, &["runs", "export", "latest", "run.tar.gz"]);
