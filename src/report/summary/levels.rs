@@ -282,11 +282,12 @@ fn counters(sweep: &[&PointSummary]) -> String {
     let failed: u64 = sweep.iter().filter_map(|point| point.server_counters.first()).map(|check| check.failed).sum();
     let what: std::collections::BTreeSet<_> = checks.iter().map(|check| check.what.as_str()).collect();
     let what = what.into_iter().collect::<Vec<_>>().join(", ");
+    let what = match failed {
+        0 => what,
+        failed => format!("{what}; not exactly: {failed} requests failed or were given up"),
+    };
     match (checks.len(), differing, without) {
         (0, _, _) => "no counters of the server to check against".to_owned(),
-        (_, 0, 0) if failed > 0 => {
-            format!("the server's own counters agree ({what}; not exactly: {failed} requests failed or were given up)")
-        }
         (_, 0, 0) => format!("the server's own counters agree ({what})"),
         (_, 0, without) => {
             format!("the server's own counters agree ({what}) where it has them, {without} levels without")
