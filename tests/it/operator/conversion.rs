@@ -43,7 +43,8 @@ fn moved(from: &mut Map<String, Value>, name: &str, to: &mut Map<String, Value>,
 fn texts_only(service: &Map<String, Value>) -> Result<(), String> {
     for side in ["limits", "requests"] {
         let quantities = service.get("resources").and_then(|all| all[side].as_object()).into_iter().flatten();
-        for (name, _) in quantities.filter(|(name, value)| *name != "custom" && value.is_number()) {
+        let is_number = |(name, value): &(&String, &Value)| *name != "custom" && value.is_number();
+        if let Some((name, _)) = quantities.into_iter().find(is_number) {
             return Err(format!(
                 "json: cannot unmarshal number into Go struct field ResourceItem.spec.services.resources.{side}.{name} of \
                  type string"
