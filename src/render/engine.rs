@@ -132,7 +132,7 @@ mod tests {
             worker("decode", json!(["--model", "m", "--max-num-seqs", "256"])),
         ]}});
         let expected = ["--model m", "decode: --max-num-seqs 256", "prefill: --max-num-seqs 8"];
-        assert_eq!(engine_arguments(&[graph.clone()]), expected);
+        assert_eq!(engine_arguments(std::slice::from_ref(&graph)), expected);
         assert_eq!(engine_arguments(&[in_version(graph, GraphVersion::V1alpha1)]), expected);
     }
 

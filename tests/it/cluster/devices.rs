@@ -17,7 +17,8 @@ impl<'a> Devices<'a> {
         let devices = Self { room, resource: resource.to_owned() };
         assert!(devices.patch("add", count).is_some(), "the node cannot be told what it has");
         room.until("the node has GPUs", || {
-            room.get(&["node", NODE])["status"]["allocatable"][resource] == count.to_string()
+            let node = room.get(&["node", NODE]);
+            node["status"]["allocatable"][resource].as_str().and_then(|text| text.parse().ok()) == Some(count)
         });
         devices
     }

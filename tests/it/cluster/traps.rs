@@ -7,7 +7,7 @@
 //! | 2 ready, and the first answer takes long | `..._answers_late_is_waited_for`; recordings |
 //! | 3 never failed for a pod's sake | `..._pending_for_ever_...`, `..._successful_status_hides_...`; recordings |
 //! | 4 the old status stands for a while after a change | `..._old_status_...`; recordings |
-//! | 5 deleted, and pods live on | `..._gone_when_its_pods_are` |
+//! | 5 deleted, and pods live on | `..._ends_only_when_the_pods_...`; by `cleanup`: `..._gone_when_its_pods_are` |
 //! | 6 one `dynamoNamespace` in two graphs | `..._shares_its_dynamo_namespace...`, `..._strangers_...`; tests of `render` |
 //! | 7 names too long | `..._too_long_a_name_...`; recordings; tests of `render` |
 //! | 8 the stored spec is not the one that was sent | `..._left_alone_when_it_is_used_again...` |
@@ -246,6 +246,18 @@ fn disturbs_a_graph_is_left_alone_when_it_is_used_again_and_gone_when_its_pods_a
     assert_eq!(second["metadata"]["generation"], 2, "{second}");
     room.world.ends(0, &["cleanup", "--plan", "plan.toml"]);
     // The worker took its whole grace, and cleaning up waited for it.
+    let pods = room.get(&["pods"]);
+    assert_eq!(pods["items"].as_array().unwrap().len(), 0, "{pods}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn disturbs_a_run_ends_only_when_the_pods_of_its_graph_are_gone() {
+    let Some((_operator, room)) = begin("rules-gone", Knobs::default()) else { return };
+    room.world.write("objects.yaml", graph("type: worker", STUBBORN));
+    room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
+    room.world.ends(0, &["apply", "plan.toml"]);
+    // The worker takes its whole grace, long after the graph itself could be gone.
     let pods = room.get(&["pods"]);
     assert_eq!(pods["items"].as_array().unwrap().len(), 0, "{pods}");
 }

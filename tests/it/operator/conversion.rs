@@ -42,8 +42,9 @@ fn moved(from: &mut Map<String, Value>, name: &str, to: &mut Map<String, Value>,
 /// A number where text belongs is a user's fault that comes as an error of the server.
 fn texts_only(service: &Map<String, Value>) -> Result<(), String> {
     for side in ["limits", "requests"] {
-        let quantities = service.get("resources").and_then(|all| all[side].as_object()).into_iter().flatten();
-        for (name, _) in quantities.filter(|(name, value)| *name != "custom" && value.is_number()) {
+        let mut quantities = service.get("resources").and_then(|all| all[side].as_object()).into_iter().flatten();
+        let is_number = |(name, value): &(&String, &Value)| *name != "custom" && value.is_number();
+        if let Some((name, _)) = quantities.find(is_number) {
             return Err(format!(
                 "json: cannot unmarshal number into Go struct field ResourceItem.spec.services.resources.{side}.{name} of \
                  type string"

@@ -66,8 +66,10 @@ fn shortages(quota: &ResourceQuota, demand: &Demand) -> Vec<String> {
 
 /// Without a tail of zeros.
 pub(super) fn shown(number: f64) -> String {
-    if number >= 1024f64.powi(2) {
+    if number >= 1024f64.powi(3) {
         format!("{:.1}Gi", number / 1024f64.powi(3))
+    } else if number >= 1024f64.powi(2) {
+        format!("{:.0}Mi", number / 1024f64.powi(2))
     } else {
         let text = format!("{number:.3}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -106,8 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_gibibytes() {
+    fn memory_is_told_in_the_unit_that_fits() {
         let quota = quota(json!({"memory": "10Gi"}), json!({"memory": "1Gi"}));
         assert_eq!(shortages(&quota, &demand()), ["memory: needs 12.0Gi, 9.0Gi is left (1Gi of 10Gi used)"]);
+        assert_eq!((shown(32.0 * 1024f64.powi(2)).as_str(), shown(0.5).as_str()), ("32Mi", "0.5"));
     }
 }
