@@ -379,15 +379,17 @@ pub(super) fn settle_duration(workload: &mut Workload, values: &mut Values, prob
             );
         }
     }
+    // Arrivals begin conversations, each of several requests.
+    let turns = workload.content.mean_turns();
     let too_slow = |rate: &&Rate| {
-        let sent = rate.per_second() * workload.duration.as_secs_f64();
+        let sent = turns * rate.per_second() * workload.duration.as_secs_f64();
         workload.requests.is_some_and(|requests| sent < requests as f64)
     };
     if let (Some(requests), Some(rate)) = (workload.requests, workload.shape.request_rate.iter().find(too_slow)) {
         problems.push(
             Diagnostic::warning(format!(
                 "at {rate} a second {requests} requests take {}, and `duration` ends the level after {}",
-                format_duration(Duration::from_secs_f64(requests as f64 / rate.per_second())),
+                format_duration(Duration::from_secs_f64(requests as f64 / turns / rate.per_second())),
                 format_duration(workload.duration)
             ))
             .at(values.span("requests").cloned())
