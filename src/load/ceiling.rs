@@ -3,6 +3,9 @@
 //! What is measured is events per second of CPU time of one thread, so that it does not matter that the loopback server wants
 //! cores too. The figure is kept in the user's cache folder by processor, number of cores and build; where that cannot be
 //! written it is measured again by every process. It takes less than half a second and is never done while a level runs.
+//!
+//! It is asked for only after a level whose threads were busy ([`BUSY`]): a generator that idled most of the time was at no
+//! ceiling, whatever this is, and must not pay for knowing it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,8 @@ const SPAN: Duration = Duration::from_millis(300);
 const STREAMS: u32 = 16;
 /// More than a thread gets through in that time, and soon made.
 const REQUESTS: u64 = 4000;
+/// Share of its time that the busiest thread must have computed for the ceiling to matter: at the ceiling it is all of it.
+const BUSY: f64 = 0.5;
 /// Version of the file. 1: the first.
 const FILE_VERSION: u32 = 1;
 
@@ -63,10 +68,17 @@ pub async fn ceiling(cache: Option<&Path>) -> Result<f64, LoadError> {
     Ok(found)
 }
 
-/// What a level's threads could have read per second together, kept in the user's cache folder; `None` when it cannot be
-/// measured, which makes a level no less valid.
+/// What a level's threads could have read per second together, kept in the user's cache folder; `None` when they were far
+/// from it, or when it cannot be measured, which makes a level no less valid.
 pub async fn ceiling_of(health: &GeneratorHealth) -> Option<f64> {
-    ceiling(cache_dir().as_deref()).await.ok().map(|of_one| of_one * f64::from(health.threads))
+    ceiling_in(cache_dir().as_deref(), health).await
+}
+
+async fn ceiling_in(cache: Option<&Path>, health: &GeneratorHealth) -> Option<f64> {
+    if health.cpu_share < BUSY {
+        return None;
+    }
+    ceiling(cache).await.ok().map(|of_one| of_one * f64::from(health.threads))
 }
 
 /// The folder for such figures: `$XDG_CACHE_HOME/dynbench`, else `~/.cache/dynbench`; `None` when there is no home.
@@ -133,6 +145,17 @@ mod tests {
         // What stands in the file is believed, and not measured again.
         write_atomic(&file, text.replace(&measured.to_string(), "123456.0").as_bytes()).unwrap();
         assert_eq!(ceiling(Some(&cache)).await.unwrap(), 123_456.0);
+    }
+
+    #[tokio::test]
+    async fn a_level_that_idled_asks_for_no_ceiling() {
+        let dir = tempfile::tempdir().unwrap();
+        let health = |cpu_share| GeneratorHealth { cpu_share, threads: 2, ..GeneratorHealth::default() };
+        assert_eq!(ceiling_in(Some(dir.path()), &health(0.4)).await, None);
+        assert!(!dir.path().join("ceiling.json").exists(), "nothing was measured");
+        let known = Kept { version: FILE_VERSION, events_per_cpu_second: BTreeMap::from([(machine(), 1000.0)]) };
+        keep(&dir.path().join("ceiling.json"), &known);
+        assert_eq!(ceiling_in(Some(dir.path()), &health(0.6)).await, Some(2000.0));
     }
 
     #[tokio::test]

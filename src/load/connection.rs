@@ -43,7 +43,8 @@ impl Connection {
     /// Opens a connection to the first address that takes one.
     pub(super) async fn open(endpoint: &Endpoint, addresses: &[SocketAddr], origin: Instant) -> io::Result<Self> {
         let begun = Instant::now();
-        let opening = Self::open_without_limit(endpoint, addresses, origin);
+        // On the heap: a TLS handshake is large, and whoever may open a connection would carry room for it all the time.
+        let opening = Box::pin(Self::open_without_limit(endpoint, addresses, origin));
         let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, opening)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within 10 s"))??;
@@ -67,20 +68,14 @@ impl Connection {
         Ok(Self { sender, driver: Box::pin(driver), stamps, ended: false, connect: 0, served: false })
     }
 
-    /// Polls `what` and, as long as it waits, the connection that it waits for.
+    /// Polls the connection, and then `what` waits for it: there is nothing for it before.
     pub(super) fn poll_driving<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut what: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        what: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if let Poll::Ready(value) = what(cx) {
-            return Poll::Ready(value);
-        }
-        if self.ended {
-            return Poll::Pending;
-        }
         // A connection's error reaches whoever waits for the response through hyper's channels.
-        self.ended = self.driver.as_mut().poll(cx).is_ready();
+        self.ended = self.ended || self.driver.as_mut().poll(cx).is_ready();
         what(cx)
     }
 

@@ -7,7 +7,7 @@
 //! | file | purpose |
 //! | --- | --- |
 //! | `endpoint`, `stamped`, `connection`, `client` | where requests go, and how bytes and their moments come back |
-//! | `sse`, `chunk`, `reading` | from bytes to moments, counts and an outcome; pure |
+//! | `sse`, `chunk`, `alike`, `reading` | from bytes to moments, counts and an outcome; pure |
 //! | `lengths`, `words`, `ruler`, `prompt`, `request`, `queue` | what is asked: a function of seed and place |
 //! | `conversation`, `spoken`, `turns` | what is asked next: the same, and what was answered |
 //! | `probe`, `calibrate`, `metrics`, `counted` | what the server is, how it counts, what it counted |
@@ -21,6 +21,7 @@
 //!
 //! A further shape of load is a further file beside `closed` and `open` that schedules the same `exchange`.
 
+mod alike;
 mod arrivals;
 mod calibrate;
 mod ceiling;

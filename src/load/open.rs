@@ -40,7 +40,7 @@ use super::endpoint::Endpoint;
 use super::error::LoadError;
 use super::exchange::{Exchanged, RawBody, blank, exchange};
 use super::flag::Flag;
-use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
+use super::health::{Clocks, ThreadHealth, watch_loop};
 use super::level::{LevelRun, LevelSpec, LiveProgress};
 use super::pace::{Arrival, LONGEST_LEAD, LaterTurns, Pacer, Return};
 use super::prompt::Prompts;
@@ -178,6 +178,7 @@ struct Served {
     /// Absent for one that is not recorded.
     record: Option<RequestRecord>,
     totals: super::level::Totals,
+    events: u32,
     /// How late it was sent by our own fault, if it was.
     lag_ms: Option<f64>,
 }
@@ -190,7 +191,7 @@ impl Lane {
             _ = lane.shared.go.wait() => {}
             () = lane.shared.abort.raised() => {}
         }
-        let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
+        let clocks = Clocks::now();
         let mut report = ThreadReport::default();
         let mut lags = Vec::new();
         let mut lateness = Vec::with_capacity(16_384);
@@ -198,6 +199,7 @@ impl Lane {
         let mut tasks = JoinSet::new();
         let mut take = |served: Served| {
             report.totals = report.totals.plus(served.totals);
+            report.events += u64::from(served.events);
             lags.extend(served.lag_ms);
             match served.record {
                 Some(record) => report.records.push(record),
@@ -226,8 +228,7 @@ impl Lane {
             () = local.run_until(all) => {}
             () = watch_loop(&mut lateness) => {}
         }
-        let (cpu_seconds, wait_seconds) = (thread_cpu_seconds() - cpu, thread_wait_seconds() - waited);
-        report.health = ThreadHealth { lateness_ms: lateness, lags_ms: Some(lags), cpu_seconds, wait_seconds };
+        report.health = ThreadHealth { lags_ms: Some(lags), ..clocks.until_now(lateness) };
         report
     }
 
@@ -283,7 +284,7 @@ impl Lane {
             }
         }
         let lag_ms = (measured && was_sent).then_some(late as f64 / 1e6);
-        Served { record: measured.then_some(record), totals, lag_ms }
+        Served { events: record.events, record: measured.then_some(record), totals, lag_ms }
     }
 
     /// Has the next turn of a conversation made and gives it to the time keeper. Whether there is one.

@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use super::alike::Alike;
 use super::chunk::{self, Usage};
 use super::sse::{Event, SseReader};
 use crate::measure::{ChunkLog, FailureClass, Outcome, TokenSource};
@@ -72,6 +73,7 @@ pub struct Reading {
     /// `[DONE]` was seen.
     pub done: bool,
     last_read: Option<u64>,
+    alike: Alike,
     failure: Option<(FailureClass, String)>,
 }
 
@@ -109,6 +111,7 @@ impl Reading {
             finish_reason: None,
             done: false,
             last_read: None,
+            alike: Alike::default(),
             failure: None,
         }
     }
@@ -165,7 +168,7 @@ impl Reading {
             self.fail(FailureClass::ErrorEvent, chunk::describe_error(data));
             return ControlFlow::Continue(());
         }
-        let chunk = match chunk::parse(data) {
+        let chunk = match self.alike.parse(data) {
             Ok(chunk) => chunk,
             // An event with a name of its own (an annotation) may carry what it likes.
             Err(_) if !event.name.is_empty() => return ControlFlow::Continue(()),

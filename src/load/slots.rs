@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::{Exchanged, RawBody, Route, blank, exchange};
 use super::flag::Flag;
-use super::health::{ThreadHealth, thread_cpu_seconds, thread_wait_seconds, watch_loop};
+use super::health::{Clocks, ThreadHealth, watch_loop};
 use super::level::{EndedBy, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
@@ -165,6 +165,8 @@ pub(super) struct ThreadReport {
     pub(super) records: Vec<RequestRecord>,
     pub(super) totals: Totals,
     pub(super) fill_requests: u64,
+    /// Events of all its requests, those of the wave included.
+    pub(super) events: u64,
     pub(super) health: ThreadHealth,
 }
 
@@ -186,7 +188,7 @@ pub(super) async fn run_slots(
             () = shared.abort.raised() => {}
         }
     }
-    let (cpu, waited) = (thread_cpu_seconds(), thread_wait_seconds());
+    let clocks = Clocks::now();
     let mut tasks = JoinSet::new();
     for ((slot, fill), connection) in slots.into_iter().zip(connections) {
         let (shared, turns) = (Arc::clone(&shared), turns.clone());
@@ -203,6 +205,7 @@ pub(super) async fn run_slots(
                     join(&mut report.records, &mut slot.records);
                     report.totals = report.totals.plus(slot.totals);
                     report.fill_requests += slot.fill_requests;
+                    report.events += slot.events;
                 }
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
@@ -212,12 +215,7 @@ pub(super) async fn run_slots(
         () = all => {}
         () = watch_loop(&mut lateness) => {}
     }
-    report.health = ThreadHealth {
-        lateness_ms: lateness,
-        lags_ms: None,
-        cpu_seconds: thread_cpu_seconds() - cpu,
-        wait_seconds: thread_wait_seconds() - waited,
-    };
+    report.health = clocks.until_now(lateness);
     report
 }
 
@@ -283,6 +281,7 @@ impl Slot {
         shared.took(&record, prepared.body, raw).await;
         let free = record.end.max(record.sent);
         self.report.totals.add(&record);
+        self.report.events += u64::from(record.events);
         self.report.records.push(record);
         (next, self.pause(shared, wait, free).await)
     }
@@ -293,6 +292,7 @@ impl Slot {
         shared.judge(&record, false);
         shared.progress.filled.fetch_add(1, Ordering::Relaxed);
         self.report.totals.add(&record);
+        self.report.events += u64::from(record.events);
         self.report.fill_requests += 1;
         self.pause(shared, wait, record.end.max(record.sent)).await
     }

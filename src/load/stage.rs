@@ -40,7 +40,6 @@ pub(super) struct Stage {
     values: Option<mpsc::UnboundedReceiver<f64>>,
     origin: Timestamp,
     cpu: f64,
-    began: Instant,
     helpers: Vec<JoinHandle<()>>,
     _end: EndOnDrop,
 }
@@ -88,7 +87,6 @@ impl Stage {
             spill,
             values,
             cpu: process_cpu_seconds(),
-            began: Instant::now(),
             helpers: Vec::new(),
         })
     }
@@ -106,7 +104,7 @@ impl Stage {
 
     /// Plays the level to its end.
     pub(super) async fn play(self, works: Vec<Work>, cancel: &CancellationToken) -> Result<LevelRun, LoadError> {
-        let Self { shared, spill, values, origin, cpu, began, helpers, _end: end } = self;
+        let Self { shared, spill, values, origin, cpu, helpers, _end: end } = self;
         let mut workers = Vec::with_capacity(works.len());
         let mut reports = JoinSet::new();
         for (number, work) in works.into_iter().enumerate() {
@@ -143,14 +141,15 @@ impl Stage {
             failed,
         };
         let mut thread_health = Vec::with_capacity(gathered.len());
+        let mut events = 0;
         for mut report in gathered {
+            events += report.events;
             join(&mut run.records, &mut report.records);
             thread_health.push(report.health);
         }
         // In place: a stable sort would take half of it once more, and no two are equal.
         run.records.sort_unstable_by_key(|record| (record.sent, record.index));
-        let wall = began.elapsed().as_secs_f64();
-        run.health = health(&run.records, &thread_health, process_cpu_seconds() - cpu, wall);
+        run.health = health(&run.records, &thread_health, events, process_cpu_seconds() - cpu);
         Ok(run)
     }
 }

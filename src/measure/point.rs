@@ -140,21 +140,23 @@ pub struct GeneratorHealth {
     pub send_lag_p99_ms: f64,
     /// Largest (sent - scheduled), in milliseconds.
     pub send_lag_max_ms: f64,
-    /// Lateness of the event loop's own timer, 99th percentile, in milliseconds.
+    /// Lateness of the event loop's own timer over time, mean, in milliseconds; the timer's grain, about 1 ms, is in it.
+    pub loop_lag_mean_ms: f64,
+    /// The same, 99th percentile.
     pub loop_lag_p99_ms: f64,
     /// CPU seconds that the whole process used during the point.
     pub cpu_seconds: f64,
-    /// Share of the point's time that the busiest of the generator's threads computed, 0 to 1.
+    /// Share of its time of sending and reading that the busiest of the generator's threads computed, 0 to 1.
     pub cpu_share: f64,
-    /// Share of the point's time in which the thread that waited most for a core was ready to run and had none, 0 to 1;
+    /// Share of that time in which the thread that waited most for a core was ready to run and had none, 0 to 1;
     /// 0 where the system does not tell it.
     pub cpu_wait_share: f64,
     /// Threads that read and wrote.
     pub threads: u32,
-    /// SSE events of the measured requests per second.
+    /// SSE events per second, from the first request (of the unrecorded ones) to the end of the last.
     pub events_per_s: f64,
     /// SSE events per second that so many threads of this machine can read at most, by its own measurement against a
-    /// loopback server.
+    /// loopback server; `None` where they idled so much that they were far from it.
     pub ceiling_events_per_s: Option<f64>,
     /// SSE events divided by socket reads.
     pub events_per_read: f64,

@@ -84,6 +84,7 @@ pub(crate) fn point(shape: Shape) -> PointData {
         health: GeneratorHealth {
             send_lag_p99_ms: 0.12,
             send_lag_max_ms: 0.4,
+            loop_lag_mean_ms: 0.1,
             loop_lag_p99_ms: 0.2,
             cpu_seconds: 1.5,
             cpu_share: 0.08,

@@ -28,7 +28,8 @@ pub const VERSIONS: &[(u32, &str)] = &[
     (
         3,
         "requests: `chunks` may tell the tokens of each, `turn`; points: `series`, `facts`, `content` and `alike` in \
-         `meta`, `chunk_tokens_told`, `conversations`, `requests` of distributions",
+         `meta`, `chunk_tokens_told`, `conversations`, `requests` of distributions, \
+         `loop_lag_mean_ms` of `health`",
     ),
 ];
 

@@ -1,4 +1,5 @@
-//! What the generator's inner parts cost: the reader and the parser per event, the statistics per sample, a prompt.
+//! What the generator's inner parts cost: the reader and the parser per event, a record and a kept response per request, the
+//! statistics per sample, a prompt.
 //!
 //! `cargo bench --bench load`
 
@@ -11,7 +12,7 @@ use divan::{Bencher, black_box_drop};
 use dynbench::load::{
     Api, Asker, Calibration, Capabilities, Lengths, Prompts, Reading, RequestShape, Ruler, SseReader, parse_chunk,
 };
-use dynbench::measure::Distribution;
+use dynbench::measure::{Chunks, Distribution, Outcome, RequestRecord, SpillWriter, TokenSource};
 
 fn main() {
     divan::main();
@@ -70,8 +71,69 @@ fn reading(bencher: Bencher<'_, '_>, read: usize) {
     });
 }
 
+/// What is known of one request of so many tokens.
+fn record(tokens: u64) -> RequestRecord {
+    let at = |token: u64| 100_000_000 + 10_013_007 * token;
+    let (sent, last) = (7_000_000_000, at(tokens - 1));
+    RequestRecord {
+        id: "20261129-101500-c64-r1-a1-m17".to_owned(),
+        index: 17,
+        slot: 17,
+        turn: None,
+        scheduled: sent,
+        due: None,
+        sent,
+        connect: None,
+        headers: Some(sent + at(0)),
+        first_byte: Some(sent + at(0)),
+        first_text: Some(sent + at(0)),
+        second_text: Some(sent + at(1)),
+        first_output: Some(sent + at(0)),
+        last_text: Some(sent + last),
+        end: sent + last,
+        chunks: Chunks::at((0..tokens).map(at)),
+        reads: tokens as u32,
+        events: tokens as u32 + 2,
+        bytes: 222 * tokens,
+        isl_asked: 200,
+        osl_asked: tokens as u32,
+        isl: Some(200),
+        prompt_tokens: Some(208),
+        cached_tokens: Some(0),
+        output_tokens: Some(tokens as u32),
+        reasoning_tokens: None,
+        token_source: TokenSource::Usage,
+        finish_reason: Some("length".to_owned()),
+        status: Some(200),
+        outcome: Outcome::Ok,
+    }
+}
+
+/// The line that a request becomes in `requests.jsonl`.
+#[divan::bench(args = [128, 2000])]
+fn recorder(bencher: Bencher<'_, '_>, tokens: u64) {
+    let record = record(tokens);
+    let mut line = Vec::with_capacity(64 << 10);
+    bencher.counter(ItemsCount::new(tokens)).bench_local(|| {
+        line.clear();
+        serde_json::to_writer(&mut line, black_box(&record)).expect("a record becomes JSON");
+        line.len()
+    });
+}
+
+/// A response as it came, on its way to the spill file; one event a piece.
+#[divan::bench]
+fn spill(bencher: Bencher<'_, '_>) {
+    let body = body(TOKENS);
+    let pieces: Vec<(u64, usize)> = (1..=TOKENS).map(|piece| (piece as u64, piece * 222)).collect();
+    let mut writer = SpillWriter::new(std::io::sink()).expect("a sink takes everything");
+    bencher.counter(ItemsCount::new(TOKENS)).bench_local(|| {
+        writer.write((1, 2, "id", b"{}"), body.as_bytes(), black_box(&pieces)).expect("a sink takes everything");
+    });
+}
+
 /// Mean, deviation and nine percentiles.
-#[divan::bench(args = [400, 100_000])]
+#[divan::bench(args = [400, 100_000, 1_000_000])]
 fn distribution(bencher: Bencher<'_, '_>, size: usize) {
     let sample: Vec<f64> = (0..size).map(|place| ((place * 7919) % size) as f64).collect();
     bencher.counter(ItemsCount::new(size)).with_inputs(|| sample.clone()).bench_values(Distribution::of);

@@ -20,3 +20,5 @@ mod readme;
 mod starved;
 mod workloads;
 mod world;
+#[cfg(target_os = "linux")]
+mod yardstick;

@@ -102,17 +102,15 @@ fn worst(one: &GeneratorHealth, other: &GeneratorHealth) -> GeneratorHealth {
     GeneratorHealth {
         send_lag_p99_ms: one.send_lag_p99_ms.max(other.send_lag_p99_ms),
         send_lag_max_ms: one.send_lag_max_ms.max(other.send_lag_max_ms),
+        loop_lag_mean_ms: one.loop_lag_mean_ms.max(other.loop_lag_mean_ms),
         loop_lag_p99_ms: one.loop_lag_p99_ms.max(other.loop_lag_p99_ms),
         cpu_seconds: one.cpu_seconds + other.cpu_seconds,
         cpu_share: one.cpu_share.max(other.cpu_share),
         cpu_wait_share: one.cpu_wait_share.max(other.cpu_wait_share),
         threads: one.threads + other.threads,
         events_per_s: one.events_per_s + other.events_per_s,
-        // Each against its own: the sum of both is what both could have done.
-        ceiling_events_per_s: match (one.ceiling_events_per_s, other.ceiling_events_per_s) {
-            (Some(one), Some(other)) => Some(one + other),
-            (one, other) => one.or(other),
-        },
+        // What both could have done; where one was not asked, because it idled, the other's alone says nothing of both.
+        ceiling_events_per_s: one.ceiling_events_per_s.zip(other.ceiling_events_per_s).map(|(one, other)| one + other),
         events_per_read: 0.0,
         workers: one.workers + other.workers,
         clock_uncertainty_ms: 0.0,
