@@ -63,7 +63,7 @@ pub(super) fn merge(parts: Vec<Part>, spill: Option<&Path>) -> Result<(LevelRun,
             reads += u64::from(record.reads);
             whole.records.push(record);
         }
-        whole.health = worst(&whole.health, &part.run.health);
+        whole.health = if place == 0 { part.run.health } else { worst(&whole.health, &part.run.health) };
         whole.fill_requests += part.run.fill_requests;
         whole.totals = whole.totals.plus(part.run.totals);
         whole.ended_by = gravest(whole.ended_by, part.run.ended_by);
@@ -204,5 +204,13 @@ mod tests {
         assert_eq!((whole.fill_requests, whole.health.workers), (4, 2));
         assert_eq!(whole.health.ceiling_events_per_s, Some(2000.0));
         assert_eq!(whole.health.clock_uncertainty_ms, 3.0);
+    }
+    #[test]
+    fn the_ceiling_of_one_part_alone_says_nothing_of_the_whole() {
+        for place in [0, 1] {
+            let mut parts = vec![part(100, 0, 0), part(100, 0, 0)];
+            parts[place].run.health.ceiling_events_per_s = None;
+            assert_eq!(merge(parts, None).unwrap().0.health.ceiling_events_per_s, None);
+        }
     }
 }
