@@ -1,6 +1,6 @@
 //! Cleaning up from labels alone, on a machine without the run's folder.
 
-use super::room::{DEADLINE, LOAD, OBJECTS, REGISTRY, Room, STUCK, kubeconfig, plan, static_binary};
+use super::room::{DEADLINE, LOAD, OBJECTS, Room, STUCK, kubeconfig, own_image, plan, static_binary};
 
 const RUN: &str = "20261125-000000-abcd";
 
@@ -125,7 +125,7 @@ fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
 
 /// An image with a static dynbench in it.
 fn pushed(room: &Room) -> String {
-    let image = format!("{REGISTRY}/{}/dynbench:test", room.namespace);
+    let image = own_image(&room.namespace);
     let said = room.world.ends(0, &["image", "--binary", &static_binary(), "--push", &image, "--insecure"]).stderr;
     assert!(said.contains("they run it"), "{said}");
     image

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::room::{REGISTRY, Room, mocker, shared, static_binary};
+use super::room::{Room, mocker, own_image, shared, static_binary};
 use crate::world::{PLAN, World};
 
 /// Long enough for levels in which something happens.
@@ -198,7 +198,7 @@ fn load_through_a_forwarded_port_says_so_in_every_result() {
 #[test]
 #[ignore = "needs a cluster"]
 fn an_image_that_was_pushed_runs_as_it_is() {
-    let reference = format!("{REGISTRY}/inload/dynbench:test");
+    let reference = own_image("inload");
     let room = room("inload-image", &format!("image = \"{reference}\""));
     let world = &room.world;
     let pushed =

@@ -39,6 +39,12 @@ fn given(name: &str) -> String {
 /// The cluster's registry that asks for no login; plain HTTP.
 pub(super) const REGISTRY: &str = "198.18.0.11:5000";
 
+/// A name for an image of a test's own. Nodes keep what they pulled, so that no two processes may mean different images by
+/// one name.
+pub(super) fn own_image(of: &str) -> String {
+    format!("{REGISTRY}/{of}/dynbench:{}", std::process::id())
+}
+
 /// The line of a plan that says how long its deployment may take; what serves nothing is given up soon.
 pub(super) const DEADLINE: &str = "policy.ready-deadline = \"4s\"";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::room::{REGISTRY, Room, static_binary};
+use super::room::{REGISTRY, Room, own_image, static_binary};
 
 /// Three deployments, a few requests each.
 const PATIENCE: Duration = Duration::from_secs(420);
@@ -145,7 +145,7 @@ fn assert_marked(pod: &Value) {
 #[ignore = "needs a cluster"]
 fn built_in_templates_are_measured_from_inside_with_every_variable_on_their_pods() {
     let Some(room) = Room::new("core-templates").map(|room| room.patient(PATIENCE)) else { return };
-    let image = format!("{REGISTRY}/templates/dynbench:test");
+    let image = own_image("templates");
     room.world.ends(0, &["image", "--push", &image, "--insecure", "--binary", &static_binary()]);
     room.apply(SURROUNDINGS);
     room.world.write("plan.toml", plan(&room.namespace, &image));
