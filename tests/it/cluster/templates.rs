@@ -104,7 +104,9 @@ send-lag-ms = 10000.0
 fn pods(room: &Room, deployment: &str) -> Vec<Value> {
     let text = room.world.read(&format!("results/templates/latest/logs/{deployment}/objects.yaml"));
     let all = serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).unwrap());
-    all.filter(|object| object["kind"] == "Pod").collect()
+    // What sent the load is kept beside them.
+    let is_served = |object: &Value| object["metadata"]["labels"]["dynbench.dev/role"].is_null();
+    all.filter(|object| object["kind"] == "Pod" && is_served(object)).collect()
 }
 
 /// Whether some element of a list at a place has these fields.
