@@ -3,7 +3,7 @@
 //! cluster's tool, its examples and the CRDs).
 //!
 //! Every test has a namespace of its own and leaves the cluster as it found it. What would disturb its neighbours (a stopped
-//! API server, a CRD) is named `disturbs_...` and is run after the others, one at a time.
+//! API server, a CRD) is named `disturbs_...` and is run apart from the others, one at a time: `.ci/run disturbed`.
 
 mod again;
 mod cache;
