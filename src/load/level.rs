@@ -42,6 +42,9 @@ pub struct LevelSpec {
     /// File that gets every measured response as it came; a matter of whoever measures.
     #[serde(skip)]
     pub spill: Option<PathBuf>,
+    /// Folder for what the measurement itself writes down and needs no longer than it lasts; `None`: that of temporary files.
+    #[serde(skip)]
+    pub scratch: Option<PathBuf>,
     /// Which part of the whole level's requests this generator sends. `concurrency` and `requests` are its own; of
     /// conversations `requests` are the whole level's.
     pub share: Share,
@@ -69,6 +72,7 @@ impl LevelSpec {
             fill: true,
             threads: None,
             spill: None,
+            scratch: None,
             share: Share::WHOLE,
             start: None,
         }

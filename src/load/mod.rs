@@ -37,6 +37,7 @@ mod exchange;
 mod exposition;
 mod flag;
 mod health;
+mod keep;
 mod lengths;
 mod level;
 mod loopback;

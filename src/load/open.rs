@@ -41,6 +41,7 @@ use super::error::LoadError;
 use super::exchange::{Exchanged, RawBody, blank, exchange};
 use super::flag::Flag;
 use super::health::{Clocks, ThreadHealth, watch_loop};
+use super::keep::Held;
 use super::level::{LevelRun, LevelSpec, LiveProgress};
 use super::pace::{Arrival, LONGEST_LEAD, LaterTurns, Pacer, Return};
 use super::prompt::Prompts;
@@ -127,6 +128,7 @@ pub(super) async fn run_open(
                 reserve,
                 opening: Cell::new(0),
                 idle: RefCell::default(),
+                held: RefCell::default(),
             };
             Box::pin(lane.run(inbox, open))
         }));
@@ -171,12 +173,13 @@ struct Lane {
     opening: Cell<usize>,
     /// Connections that nobody uses.
     idle: RefCell<Vec<Connection>>,
+    held: RefCell<Held>,
 }
 
 /// What came of one arrival.
 struct Served {
-    /// Absent for one that is not recorded.
-    record: Option<RequestRecord>,
+    /// Whether it is recorded.
+    measured: bool,
     totals: super::level::Totals,
     events: u32,
     /// How late it was sent by our own fault, if it was.
@@ -201,10 +204,7 @@ impl Lane {
             report.totals = report.totals.plus(served.totals);
             report.events += u64::from(served.events);
             lags.extend(served.lag_ms);
-            match served.record {
-                Some(record) => report.records.push(record),
-                None => report.fill_requests += 1,
-            }
+            report.fill_requests += u64::from(!served.measured);
         };
         let all = async {
             loop {
@@ -228,6 +228,7 @@ impl Lane {
             () = local.run_until(all) => {}
             () = watch_loop(&mut lateness) => {}
         }
+        report.records = lane.held.borrow_mut().rest();
         report.health = ThreadHealth { lags_ms: Some(lags), ..clocks.until_now(lateness) };
         report
     }
@@ -273,9 +274,12 @@ impl Lane {
         drop(permit);
         let mut totals = super::level::Totals::default();
         totals.add(&record);
+        let events = record.events;
         let goes_on = self.go_on(&mut prepared, measured, &record, &raw).await;
         if measured {
             shared.took(&record, prepared.body, raw).await;
+            let pack = self.held.borrow_mut().push(record);
+            shared.keep(pack).await;
         } else {
             shared.judge(&record, false);
             self.shared.progress.filled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -284,7 +288,7 @@ impl Lane {
             }
         }
         let lag_ms = (measured && was_sent).then_some(late as f64 / 1e6);
-        Served { events: record.events, record: measured.then_some(record), totals, lag_ms }
+        Served { measured, totals, events, lag_ms }
     }
 
     /// Has the next turn of a conversation made and gives it to the time keeper. Whether there is one.

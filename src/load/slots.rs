@@ -16,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::exchange::{Exchanged, RawBody, Route, blank, exchange};
 use super::flag::Flag;
 use super::health::{Clocks, ThreadHealth, watch_loop};
+use super::keep::{Held, ToKeeper};
 use super::level::{EndedBy, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) progress: Arc<LiveProgress>,
     pub(super) spill: Option<ToDisk>,
+    pub(super) keeper: ToKeeper,
     /// Takes the value of a finished request, where the level ends by precision.
     pub(super) values: Option<mpsc::UnboundedSender<f64>>,
     /// Time zero of all stamps.
@@ -100,10 +102,22 @@ impl Shared {
         if let Some(spill) = &self.spill {
             let (index, sent, id) = (record.index, record.sent, record.id.clone());
             if !spill.send(Kept { index, sent, id, request: body, raw }).await {
-                self.close(EndedBy::Storage);
-                self.abort.raise();
+                self.storage_failed();
             }
         }
+    }
+
+    /// Keeps a record, once it has been judged.
+    pub(super) async fn keep(&self, pack: Option<Vec<RequestRecord>>) {
+        let Some(pack) = pack else { return };
+        if !self.keeper.send(pack).await {
+            self.storage_failed();
+        }
+    }
+
+    fn storage_failed(&self) {
+        self.close(EndedBy::Storage);
+        self.abort.raise();
     }
 
     /// The way of a request.
@@ -162,6 +176,7 @@ impl Shared {
 /// What one thread brings back.
 #[derive(Default)]
 pub(super) struct ThreadReport {
+    /// Those that the keeper has not.
     pub(super) records: Vec<RequestRecord>,
     pub(super) totals: Totals,
     pub(super) fill_requests: u64,
@@ -192,7 +207,8 @@ pub(super) async fn run_slots(
     let mut tasks = JoinSet::new();
     for ((slot, fill), connection) in slots.into_iter().zip(connections) {
         let (shared, turns) = (Arc::clone(&shared), turns.clone());
-        let slot = Slot { shared, turns, slot, connection, failures: 0, report: ThreadReport::default() };
+        let (held, report) = (Held::default(), ThreadReport::default());
+        let slot = Slot { shared, turns, slot, connection, failures: 0, held, report };
         tasks.spawn(slot.run(fill));
     }
     drop(turns);
@@ -240,6 +256,7 @@ struct Slot {
     connection: Option<Connection>,
     /// In a row, of this slot.
     failures: u32,
+    held: Held,
     report: ThreadReport,
 }
 
@@ -270,6 +287,7 @@ impl Slot {
                 };
             }
         }
+        self.report.records = self.held.rest();
         self.report
     }
 
@@ -282,7 +300,7 @@ impl Slot {
         let free = record.end.max(record.sent);
         self.report.totals.add(&record);
         self.report.events += u64::from(record.events);
-        self.report.records.push(record);
+        shared.keep(self.held.push(record)).await;
         (next, self.pause(shared, wait, free).await)
     }
 

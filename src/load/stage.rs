@@ -18,6 +18,7 @@ use super::endpoint::Endpoint;
 use super::error::LoadError;
 use super::flag::Flag;
 use super::health::{health, process_cpu_seconds};
+use super::keep::Keeper;
 use super::level::{EndedBy, LevelRun, LevelSpec, LiveProgress, Totals};
 use super::prompt::Prompts;
 use super::queue::Queue;
@@ -36,6 +37,7 @@ pub(super) type Work = Box<dyn FnOnce(Arc<Shared>) -> Pin<Box<dyn Future<Output 
 pub(super) struct Stage {
     shared: Arc<Shared>,
     spill: Option<Spill>,
+    keeper: Keeper,
     /// Values of finished requests, where a level ends by precision.
     values: Option<mpsc::UnboundedReceiver<f64>>,
     origin: Timestamp,
@@ -56,6 +58,7 @@ impl Stage {
     ) -> Result<Self, LoadError> {
         let addresses = endpoint.addresses().await?;
         let spill = spec.spill.as_deref().map(Spill::start).transpose()?;
+        let keeper = Keeper::start(spec.scratch.as_deref())?;
         let (tell, values) = mpsc::unbounded_channel();
         let values = spec.precision.is_some().then_some(values);
         let shared = Arc::new(Shared {
@@ -67,6 +70,7 @@ impl Stage {
             queue: Arc::clone(queue),
             progress,
             spill: spill.as_ref().map(|spill| spill.to.clone()),
+            keeper: keeper.to.clone(),
             values: values.is_some().then_some(tell),
             origin: Instant::now(),
             start: spec.start.map(moment),
@@ -85,6 +89,7 @@ impl Stage {
             _end: EndOnDrop(Arc::clone(&shared)),
             shared,
             spill,
+            keeper,
             values,
             cpu: process_cpu_seconds(),
             helpers: Vec::new(),
@@ -104,7 +109,7 @@ impl Stage {
 
     /// Plays the level to its end.
     pub(super) async fn play(self, works: Vec<Work>, cancel: &CancellationToken) -> Result<LevelRun, LoadError> {
-        let Self { shared, spill, values, origin, cpu, helpers, _end: end } = self;
+        let Self { shared, spill, keeper, values, origin, cpu, helpers, _end: end } = self;
         let mut workers = Vec::with_capacity(works.len());
         let mut reports = JoinSet::new();
         for (number, work) in works.into_iter().enumerate() {
@@ -130,9 +135,10 @@ impl Stage {
         if let Some(spill) = spill {
             tokio::task::spawn_blocking(|| spill.finish()).await.map_err(|_| LoadError::Panicked)??;
         }
+        let kept = tokio::task::spawn_blocking(|| keeper.finish()).await.map_err(|_| LoadError::Panicked)??;
         let gathered = gathered?;
         let mut run = LevelRun {
-            records: Vec::new(),
+            records: kept,
             health: GeneratorHealth::default(),
             origin,
             fill_requests: gathered.iter().map(|report| report.fill_requests).sum(),

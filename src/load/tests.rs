@@ -2,6 +2,7 @@
 
 mod conversations;
 mod floods;
+mod keep;
 mod levels;
 mod open;
 mod probes;

@@ -1,18 +1,23 @@
 //! When a request's chunks with text came, and how many tokens each carried: the only part of a record that grows with
 //! its output.
 //!
-//! Kept in a few bytes a chunk instead of the sixteen of two numbers: ten million tokens are some forty megabytes. A
-//! chunk is the time since the one before it and its tokens, as variable-length numbers of seven bits a byte. The lowest
-//! bit of the time says whether a number of tokens follows; without one it is one token.
+//! Kept in a few bytes a chunk instead of the sixteen of two numbers: ten million tokens are some forty megabytes, which
+//! [`super::ChunkFileWriter`] moves to a file. A chunk is the time since the one before it and its tokens, as
+//! variable-length numbers of seven bits a byte. The lowest bit of the time says whether a number of tokens follows; without
+//! one it is one token.
 //!
 //! Tokens are *known* when the server told its running count with every chunk (continuous usage). A chunk's tokens are
 //! then what the count grew by since the chunk before it; those that came without any text go to the next chunk with some.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeMap;
+use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::chunk_file::ChunkFile;
 
 /// Bytes of most chunks: gaps up to 17 s and one token.
 const USUAL_BYTES: usize = 5;
@@ -27,12 +32,25 @@ pub struct TextChunk {
 }
 
 /// All of them, in the order of their coming.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Chunks {
-    bytes: Box<[u8]>,
+    bytes: Place,
     len: u32,
     /// Tokens of the first chunk, where they are known of every chunk.
     first_tokens: Option<u32>,
+}
+
+/// Where the coded numbers are.
+#[derive(Clone)]
+enum Place {
+    Here(Box<[u8]>),
+    Kept { file: Arc<ChunkFile>, offset: u64, length: u32 },
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Here(Box::default())
+    }
 }
 
 impl Chunks {
@@ -51,15 +69,34 @@ impl Chunks {
         self.first_tokens
     }
 
-    /// All chunks.
+    /// All chunks. None when they are in a file that cannot be read any more: then no record of that file is written either.
     pub fn iter(&self) -> impl Iterator<Item = TextChunk> + '_ {
-        let (mut rest, mut at) = (&self.bytes[..], 0_u64);
-        std::iter::from_fn(move || {
-            let coded = take(&mut rest)?;
-            at = at.saturating_add(coded >> 1);
-            let tokens = if coded & 1 == 0 { 1 } else { u32::try_from(take(&mut rest)?).unwrap_or(u32::MAX) };
-            Some(TextChunk { at, tokens })
-        })
+        decoded(self.bytes().unwrap_or_default())
+    }
+
+    /// Bytes of memory that they take beside their record.
+    pub fn held_bytes(&self) -> usize {
+        self.held().map_or(0, <[u8]>::len)
+    }
+
+    /// The coded numbers, if they are in memory.
+    pub(super) fn held(&self) -> Option<&[u8]> {
+        match &self.bytes {
+            Place::Here(bytes) => Some(bytes),
+            Place::Kept { .. } => None,
+        }
+    }
+
+    /// The coded numbers are in that file now.
+    pub(super) fn are_kept(&mut self, file: Arc<ChunkFile>, offset: u64, length: u32) {
+        self.bytes = Place::Kept { file, offset, length };
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, &str> {
+        match &self.bytes {
+            Place::Here(bytes) => Ok(Cow::Borrowed(bytes)),
+            Place::Kept { file, offset, length } => file.read(*offset, *length).map(Cow::Owned),
+        }
     }
 
     /// Chunks at these times, of whose tokens nothing is known.
@@ -128,7 +165,7 @@ impl ChunkLog {
     /// Nothing more comes.
     pub fn finish(self) -> Chunks {
         let first_tokens = self.knows_tokens().then_some(self.first_tokens);
-        let whole = Chunks { bytes: self.bytes.into_boxed_slice(), len: self.len, first_tokens };
+        let whole = Chunks { bytes: Place::Here(self.bytes.into_boxed_slice()), len: self.len, first_tokens };
         // A count that was told for some of them only is none.
         if self.untold && whole.iter().any(|chunk| chunk.tokens != 1) {
             return Chunks::at(whole.iter().map(|chunk| chunk.at));
@@ -157,6 +194,26 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+fn decoded(bytes: Cow<'_, [u8]>) -> impl Iterator<Item = TextChunk> + '_ {
+    let (mut place, mut at) = (0, 0_u64);
+    std::iter::from_fn(move || {
+        let mut rest = &bytes[place..];
+        let coded = take(&mut rest)?;
+        at = at.saturating_add(coded >> 1);
+        let tokens = if coded & 1 == 0 { 1 } else { u32::try_from(take(&mut rest)?).unwrap_or(u32::MAX) };
+        place = bytes.len() - rest.len();
+        Some(TextChunk { at, tokens })
+    })
+}
+
+impl PartialEq for Chunks {
+    fn eq(&self, other: &Self) -> bool {
+        (self.len, self.first_tokens, self.bytes()) == (other.len, other.first_tokens, other.bytes())
+    }
+}
+
+impl Eq for Chunks {}
+
 impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.first_tokens {
@@ -176,14 +233,16 @@ impl Serialize for Chunks {
                 serializer.collect_seq((self.0)())
             }
         }
-        let at = List(|| self.iter().map(|chunk| chunk.at));
+        let bytes = self.bytes().map_err(ser::Error::custom)?;
+        let chunks = || decoded(Cow::Borrowed(&bytes));
+        let at = List(|| chunks().map(|chunk| chunk.at));
         if self.first_tokens.is_none() {
             return at.serialize(serializer);
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("at", &at)?;
-        if self.iter().any(|chunk| chunk.tokens != 1) {
-            map.serialize_entry("tokens", &List(|| self.iter().map(|chunk| chunk.tokens)))?;
+        if chunks().any(|chunk| chunk.tokens != 1) {
+            map.serialize_entry("tokens", &List(|| chunks().map(|chunk| chunk.tokens)))?;
         }
         map.end()
     }
@@ -246,7 +305,7 @@ mod tests {
     #[test]
     fn a_chunk_each_ten_milliseconds_takes_four_bytes() {
         let chunks = Chunks::with_tokens((1..=1000).map(|number| (number * 10_000_000, 1)));
-        assert_eq!((chunks.len(), chunks.bytes.len()), (1000, 4000));
+        assert_eq!((chunks.len(), chunks.held_bytes()), (1000, 4000));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Pure and synchronous. Whatever is printed anywhere was computed here, by one formula under one name.
 
+mod chunk_file;
 mod chunks;
 mod compare;
 mod content;
@@ -29,6 +30,7 @@ mod truncation;
 mod validity;
 mod window;
 
+pub use chunk_file::ChunkFileWriter;
 pub use chunks::{ChunkLog, Chunks, TextChunk};
 pub use compare::{Claims, CompareRules, Comparison, NoClaim, SMALLEST_CLAIM, Verdict, compare};
 pub use content::{

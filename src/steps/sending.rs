@@ -144,7 +144,12 @@ async fn not_compared(here: &Surroundings<'_>) -> Result<Vec<CounterCheck>, Step
 
 /// A place for an order of this step.
 pub(super) fn place(cx: &StepContext) -> Place {
-    Place { cancel: cx.cancel.clone(), live: Arc::new(LiveProgress::default()), spill: None }
+    Place {
+        cancel: cx.cancel.clone(),
+        live: Arc::new(LiveProgress::default()),
+        spill: None,
+        scratch: Some(cx.attempt_dir.clone()),
+    }
 }
 
 /// Where files lie on their way into results.

@@ -81,7 +81,7 @@ impl Found {
         let figure = |name: &str| self.health[name].as_f64().unwrap();
         print(&format!(
             "{when}: {}; TTFT off by {:.2} ms, p99 {:.2} ms, ITL by {:.2} %; loop lag {:.2} ms, p99 {:.2} ms, computed \
-             {:.0} %, waited {:.0} %",
+             {:.0} %, waited {:.0} %, {:.3} ms each time",
             if self.limited.is_some() { "marked" } else { "valid" },
             ttft.mean_abs,
             ttft.p99_abs,
@@ -90,6 +90,7 @@ impl Found {
             figure("loop_lag_p99_ms"),
             100.0 * figure("cpu_share"),
             100.0 * figure("cpu_wait_share"),
+            figure("core_wait_mean_ms"),
         ));
     }
 }

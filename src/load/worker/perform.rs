@@ -32,6 +32,8 @@ pub struct Place {
     pub live: Arc<LiveProgress>,
     /// The file for raw responses, if they are kept.
     pub spill: Option<PathBuf>,
+    /// The folder for what is needed only meanwhile (see [`LevelSpec::scratch`]).
+    pub scratch: Option<PathBuf>,
 }
 
 /// Does it.
@@ -50,13 +52,14 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
         }
         Work::WarmUp(order) => {
             let (to, prompts) = (endpoint.resolve()?, order.prompts.resolve()?);
-            let warm = warm_up(&order.spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
+            let spec = LevelSpec { scratch: place.scratch.clone(), ..order.spec.clone() };
+            let warm = warm_up(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
             if place.cancel.is_cancelled() { Err(LoadError::Cancelled) } else { Ok(Done::Warmed(warm)) }
         }
         Work::Level(order) => {
             let (to, prompts) = (endpoint.resolve()?, order.prompts.resolve()?);
             let spill = place.spill.clone().filter(|_| order.keep_raw);
-            let spec = LevelSpec { spill, ..order.spec.clone() };
+            let spec = LevelSpec { spill, scratch: place.scratch.clone(), ..order.spec.clone() };
             let before = match order.before {
                 Some(before) => before,
                 None => counters(endpoint).await,

@@ -171,7 +171,12 @@ async fn result(shared: &Shared, order: &mut Order, begun: &Begun) -> Result<Vec
     remove_dir(&begun.dir).map_err(LoadError::Storage)?;
     create_dir(&begun.dir).map_err(LoadError::Storage)?;
     let spill = begun.dir.join(SPILL);
-    let place = Place { cancel: begun.cancel.clone(), live: Arc::clone(&begun.live), spill: Some(spill.clone()) };
+    let place = Place {
+        cancel: begun.cancel.clone(),
+        live: Arc::clone(&begun.live),
+        spill: Some(spill.clone()),
+        scratch: Some(begun.dir.clone()),
+    };
     let done = perform(&order.endpoint, &order.work, &place).await?;
     let path = begun.dir.join(DONE);
     let written = tokio::task::spawn_blocking(move || {
