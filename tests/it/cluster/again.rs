@@ -4,10 +4,10 @@
 use super::midst::Midst;
 
 /// dynbench was killed in the midst of the second level; the first one is good.
-fn killed(namespace: &str) -> Option<Midst> {
-    let midst = Midst::new(namespace, "", "")?;
+fn killed(namespace: &str) -> Midst {
+    let midst = Midst::new(namespace, "", "");
     midst.measuring("c2").kill();
-    Some(midst)
+    midst
 }
 
 const USED: &str = "it is there since an earlier session, and unchanged: it is used again";
@@ -15,7 +15,7 @@ const USED: &str = "it is there since an earlier session, and unchanged: it is u
 #[test]
 #[ignore = "needs a cluster"]
 fn an_alive_and_unchanged_deployment_is_used_again_and_is_the_same_incarnation() {
-    let Some(midst) = killed("again-alive") else { return };
+    let midst = killed("again-alive");
     let before = midst.pods();
     midst.resumes(0);
     let notes = midst.notes();
@@ -38,7 +38,7 @@ fn an_alive_and_unchanged_deployment_is_used_again_and_is_the_same_incarnation()
 #[test]
 #[ignore = "needs a cluster"]
 fn a_deployment_that_somebody_changed_is_ended_and_deployed_anew() {
-    let Some(midst) = killed("again-changed") else { return };
+    let midst = killed("again-changed");
     let before = midst.pods();
     let deployments = midst.room.kubectl(&["get", "deployments", "-o", "name"]);
     let worker = deployments.lines().find(|name| !name.contains("frontend")).unwrap();
@@ -58,7 +58,7 @@ fn a_deployment_that_somebody_changed_is_ended_and_deployed_anew() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_deployment_that_vanished_is_deployed_anew() {
-    let Some(midst) = killed("again-gone") else { return };
+    let midst = killed("again-gone");
     midst.room.kubectl(&["delete", "deployments,services", "--all", "--wait=true"]);
     midst.resumes(0);
     assert!(midst.notes().contains(" is gone"), "{}", midst.notes());
@@ -70,7 +70,7 @@ fn a_deployment_that_vanished_is_deployed_anew() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_deployment_whose_pod_was_replaced_is_used_again_as_another_incarnation_and_warmed_up() {
-    let Some(midst) = killed("again-pod") else { return };
+    let midst = killed("again-pod");
     midst.room.kubectl(&["delete", "pod", &midst.worker().0, "--wait=true"]);
     midst.resumes(0);
     for words in [USED, "it is another incarnation than before", "1 points of agg were measured on another incarnation"]
@@ -85,7 +85,7 @@ fn a_deployment_whose_pod_was_replaced_is_used_again_as_another_incarnation_and_
 #[test]
 #[ignore = "needs a cluster"]
 fn with_same_per_sweep_points_of_the_earlier_incarnation_are_measured_again() {
-    let Some(midst) = Midst::new("again-sweep", "", "policy.incarnation = \"same-per-sweep\"") else { return };
+    let midst = Midst::new("again-sweep", "", "policy.incarnation = \"same-per-sweep\"");
     midst.measuring("c2").kill();
     midst.room.kubectl(&["delete", "pod", &midst.worker().0, "--wait=true"]);
     midst.resumes(0);
@@ -96,7 +96,7 @@ fn with_same_per_sweep_points_of_the_earlier_incarnation_are_measured_again() {
 #[test]
 #[ignore = "needs a cluster"]
 fn what_was_kept_serves_the_levels_that_are_added_later() {
-    let Some(midst) = Midst::new("again-kept", "", "") else { return };
+    let midst = Midst::new("again-kept", "", "");
     midst.room.world.ends(0, &["apply", "plan.toml", "--keep"]);
     let kept = midst.pods();
     assert!(!kept.is_empty());

@@ -18,7 +18,7 @@ fn label(room: &Room, what: &[&str]) {
 #[test]
 #[ignore = "needs a cluster"]
 fn what_carries_a_runs_label_goes_and_nothing_else() {
-    let Some(room) = Room::new("preflight-labels") else { return };
+    let room = Room::new("preflight-labels");
     room.apply(OBJECTS);
     room.kubectl(&["create", "configmap", "foreign"]);
     room.kubectl(&["create", "configmap", "ours"]);
@@ -40,7 +40,7 @@ fn what_carries_a_runs_label_goes_and_nothing_else() {
 #[test]
 #[ignore = "needs a cluster"]
 fn what_does_not_go_is_named_with_what_it_waits_for_and_is_a_leak() {
-    let Some(room) = Room::new("preflight-stuck") else { return };
+    let room = Room::new("preflight-stuck");
     room.apply(STUCK);
     label(&room, &["configmap/stuck"]);
     room.world.write("plan.toml", with_policy(&room, "teardown-deadline = \"2s\""));
@@ -53,7 +53,7 @@ fn what_does_not_go_is_named_with_what_it_waits_for_and_is_a_leak() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_run_that_lives_is_left_alone_and_one_that_was_killed_is_ended() {
-    let Some(room) = Room::new("preflight-expired") else { return };
+    let room = Room::new("preflight-expired");
     room.world.write("objects.yaml", STUCK);
     room.world.write("plan.toml", plan("p", &room.namespace, "lease = \"6s\""));
     let started = room.world.start(&["apply", "plan.toml"]);
@@ -77,7 +77,7 @@ fn a_run_that_lives_is_left_alone_and_one_that_was_killed_is_ended() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_reaper_ends_a_run_that_gives_no_sign_of_life() {
-    let Some(room) = Room::new("preflight-reaper") else { return };
+    let room = Room::new("preflight-reaper");
     room.world.write("objects.yaml", STUCK);
     room.world.write("plan.toml", plan("p", &room.namespace, "lease = \"2s\""));
     let started = room.world.start(&["apply", "plan.toml"]);
@@ -100,7 +100,7 @@ fn a_reaper_ends_a_run_that_gives_no_sign_of_life() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_reaper_is_a_job_with_few_rights_that_goes_with_the_runs_lease() {
-    let Some(room) = Room::new("preflight-reaperjob") else { return };
+    let room = Room::new("preflight-reaperjob");
     room.world.write("objects.yaml", STUCK);
     let image = pushed(&room);
     let lines = format!("{LOAD}\nload.image = \"{image}\"");
@@ -134,7 +134,7 @@ fn pushed(room: &Room) -> String {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_reaper_that_cannot_start_is_said_before_anything_is_deployed() {
-    let Some(room) = Room::new("preflight-noreaper") else { return };
+    let room = Room::new("preflight-noreaper");
     // There, and no dynbench in it.
     let lines = format!("{LOAD}\nload.image = \"dynbench.local/dynamo:1.6.1\"");
     room.world.write("plan.toml", with_policy(&room, "reaper = true").replace(LOAD, &lines));
@@ -146,7 +146,7 @@ fn a_reaper_that_cannot_start_is_said_before_anything_is_deployed() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_reaper_in_the_cluster_leaves_nothing_of_a_run_that_was_killed() {
-    let Some(room) = Room::new("preflight-reaped") else { return };
+    let room = Room::new("preflight-reaped");
     let image = pushed(&room);
     let text = plan("p", &room.namespace, "lease = \"2s\"");
     let lines = "policy.ready-deadline = \"5m\"\npolicy.reaper = true\npolicy.expires-after = \"4s\"";

@@ -131,7 +131,7 @@ fn a_graph_in_the_older_version_is_the_same_graph_to_the_operator() {
 }
 
 fn every_template_is_taken(namespace: &str, age: Age) {
-    let Some(room) = Room::new(namespace).map(|room| room.patient(PATIENCE)) else { return };
+    let room = Room::new(namespace).patient(PATIENCE);
     let knobs = Knobs { age, ..Knobs::default() };
     let _operator = Operator::start(namespace, &shared("data/crds"), knobs);
     room.world.write("plan.toml", plan(namespace));

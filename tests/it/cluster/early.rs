@@ -103,10 +103,10 @@ spec:
       podTemplate: {spec: {containers: [{name: main, image: "dynbench.local/dynamo:1.6.1", command: [sleep, '9']}]}}
 "#;
 
-fn room(name: &str) -> Option<Room> {
-    let room = Room::new(name)?.patient(EARLY);
+fn room(name: &str) -> Room {
+    let room = Room::new(name).patient(EARLY);
     room.world.write("plan.toml", plan(name));
-    Some(room)
+    room
 }
 
 /// Runs the plan with these objects: it ends with `code`, says why as the snapshot has it, and leaves nothing behind.
@@ -135,7 +135,7 @@ fn fails(room: &Room, code: i32, snapshot: &str, objects: &str) {
 #[test]
 #[ignore = "needs a cluster"]
 fn an_image_that_cannot_be_pulled_is_said() {
-    let Some(room) = room("core-image") else { return };
+    let room = room("core-image");
     let objects = objects("command: [sleep, '9']", "").replace("dynbench.local/dynamo:1.6.1", "dynbench.local/none:1");
     fails(&room, 3, "image", &objects);
 }
@@ -143,7 +143,7 @@ fn an_image_that_cannot_be_pulled_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_crash_loop_is_said_with_the_last_lines_of_its_log_which_are_kept() {
-    let Some(room) = room("core-crash") else { return };
+    let room = room("core-crash");
     fails(&room, 3, "crash", &objects("command: [sh, -c, 'echo it breaks because of X; sleep 1; exit 3']", ""));
     let logs = std::fs::read_dir(room.world.path("results/early/latest/logs/web")).unwrap();
     let names: Vec<_> = logs.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -158,7 +158,7 @@ fn a_crash_loop_is_said_with_the_last_lines_of_its_log_which_are_kept() {
 #[test]
 #[ignore = "needs a cluster"]
 fn too_little_memory_is_said() {
-    let Some(room) = room("core-oom") else { return };
+    let room = room("core-oom");
     let container = "command: [python3, -c, 'x = b\"1\" * (400 << 20); import time; time.sleep(60)']\n          \
                      resources: {limits: {memory: 48Mi}}";
     fails(&room, 3, "oom", &objects(container, ""));
@@ -167,7 +167,7 @@ fn too_little_memory_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_secret_without_the_key_is_said() {
-    let Some(room) = room("core-secret") else { return };
+    let room = room("core-secret");
     room.kubectl(&["create", "secret", "generic", "hf", "--from-literal=other=x"]);
     let container = "command: [sleep, '9']\n          \
                      env: [{name: HF_TOKEN, valueFrom: {secretKeyRef: {name: hf, key: token}}}]";
@@ -177,14 +177,14 @@ fn a_secret_without_the_key_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_command_that_is_not_in_the_image_is_said() {
-    let Some(room) = room("core-command") else { return };
+    let room = room("core-command");
     fails(&room, 3, "command", &objects("command: [/no/such/program]", ""));
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn gpus_that_no_node_has_are_said_before_anything_is_made() {
-    let Some(room) = room("core-gpus") else { return };
+    let room = room("core-gpus");
     let container = "command: [sleep, '9']\n          resources: {limits: {nvidia.com/gpu: 99}}";
     fails(&room, 7, "gpus", &objects(container, ""));
 }
@@ -192,7 +192,7 @@ fn gpus_that_no_node_has_are_said_before_anything_is_made() {
 #[test]
 #[ignore = "needs a cluster"]
 fn pods_that_admission_denies_are_said() {
-    let Some(room) = room("core-admission") else { return };
+    let room = room("core-admission");
     room.apply(
         "apiVersion: v1\nkind: LimitRange\nmetadata: {name: small}\n\
          spec: {limits: [{type: Container, max: {memory: 16Mi}}]}\n",
@@ -204,7 +204,7 @@ fn pods_that_admission_denies_are_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_claim_for_which_there_is_no_storage_is_said() {
-    let Some(room) = room("core-claim") else { return };
+    let room = room("core-claim");
     let claim = "\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n\
                  spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}\n";
     let pod = "volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]";
@@ -214,7 +214,7 @@ fn a_claim_for_which_there_is_no_storage_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_claim_that_is_never_bound_is_said() {
-    let Some(room) = room("core-unbound") else { return };
+    let room = room("core-unbound");
     // No class: a volume that somebody made by hand, and nobody did.
     let claim = "\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n\
                  spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}\n";
@@ -225,7 +225,7 @@ fn a_claim_that_is_never_bound_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_quota_that_leaves_too_little_is_said_before_anything_is_made() {
-    let Some(room) = room("core-quota") else { return };
+    let room = room("core-quota");
     room.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: small}\nspec: {hard: {requests.memory: 16Mi}}\n");
     let container = "command: [sleep, '9']\n          resources: {limits: {memory: 32Mi}}";
     fails(&room, 7, "quota", &objects(container, ""));
@@ -234,7 +234,7 @@ fn a_quota_that_leaves_too_little_is_said_before_anything_is_made() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_quota_that_refuses_the_pods_themselves_is_said() {
-    let Some(room) = room("core-quotapods") else { return };
+    let room = room("core-quotapods");
     // What is counted is not what is asked for, but that it must be asked for.
     room.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: strict}\nspec: {hard: {limits.cpu: '4'}}\n");
     fails(&room, 3, "quota_pods", &objects("command: [sleep, '9']", ""));
@@ -243,7 +243,7 @@ fn a_quota_that_refuses_the_pods_themselves_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn gpus_that_others_hold_are_said_with_what_the_nodes_have() {
-    let Some(room) = room("core-taken") else { return };
+    let room = room("core-taken");
     let _devices = Devices::new(&room, "taken.test/gpu", 2);
     let holder = "apiVersion: v1\nkind: Pod\nmetadata: {name: holder}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - \
                   {name: main, image: 'dynbench.local/dynamo:1.6.1', command: [sleep, '1000'], resources: {limits: {taken.test/gpu: 2}}}\n";
@@ -257,7 +257,7 @@ fn gpus_that_others_hold_are_said_with_what_the_nodes_have() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_secret_that_is_not_there_is_said_before_anything_is_made() {
-    let Some(room) = room("core-nosecret") else { return };
+    let room = room("core-nosecret");
     let container = "command: [sleep, '9']\n          envFrom: [{secretRef: {name: hf-token}}]";
     fails(&room, 7, "no_secret", &objects(container, ""));
 }
@@ -265,14 +265,14 @@ fn a_secret_that_is_not_there_is_said_before_anything_is_made() {
 #[test]
 #[ignore = "needs a cluster"]
 fn an_operator_that_is_not_there_is_said_before_anything_is_made() {
-    let Some(room) = room("core-operator") else { return };
+    let room = room("core-operator");
     fails(&room, 7, "operator", GRAPH);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn disturbs_a_graph_that_fails_is_said_with_its_reason() {
-    let Some(room) = room("core-failed") else { return };
+    let room = room("core-failed");
     let _operator = Operator::start(&room.namespace, &shared("data/crds"), Knobs::default());
     fails(&room, 3, "failed", &GRAPH.replace("replicas: 1", "replicas: 1\n      multinode: {nodeCount: 2}"));
 }
@@ -280,7 +280,7 @@ fn disturbs_a_graph_that_fails_is_said_with_its_reason() {
 #[test]
 #[ignore = "needs a cluster"]
 fn disturbs_an_operator_that_processes_nothing_is_said() {
-    let Some(room) = room("core-away") else { return };
+    let room = room("core-away");
     let knobs = Knobs { frozen: true, ..Knobs::default() };
     let _operator = Operator::start(&room.namespace, &shared("data/crds"), knobs);
     fails(&room, 3, "away", GRAPH);
@@ -289,21 +289,21 @@ fn disturbs_an_operator_that_processes_nothing_is_said() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_model_that_is_never_listed_is_said() {
-    let Some(room) = room("core-unlisted") else { return };
+    let room = room("core-unlisted");
     fails(&room, 3, "unlisted", &objects(&server(r#"{"data": []}"#), ""));
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn a_model_under_another_name_is_said_with_the_nearest() {
-    let Some(room) = room("core-othername") else { return };
+    let room = room("core-othername");
     fails(&room, 3, "other_name", &objects(&server(r#"{"data": [{"id": "tiny-2"}]}"#), ""));
 }
 
 #[test]
 #[ignore = "needs a cluster"]
 fn what_exists_is_not_taken_over() {
-    let Some(room) = room("core-exists") else { return };
+    let room = room("core-exists");
     room.kubectl(&["create", "service", "clusterip", "web", "--tcp=8000"]);
     fails(&room, 7, "exists", &objects("command: [sleep, '9']", ""));
     assert_eq!(room.get(&["service", "web"])["spec"]["selector"]["app"], "web");

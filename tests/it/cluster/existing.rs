@@ -46,7 +46,7 @@ const EXISTING: &str = "existing = \"agg\"\nservice = \"agg-frontend:8000\"";
 
 /// A namespace in which Dynamo's frontend and two mockers run, all labelled `app: agg`.
 fn room(name: &str) -> Room {
-    let room = Room::new(name).expect("a cluster").patient(PATIENCE);
+    let room = Room::new(name).patient(PATIENCE);
     room.apply(&mocker("agg"));
     for deployment in ["deployment/agg-frontend", "deployment/agg-worker"] {
         room.kubectl(&["rollout", "status", deployment, "--timeout=120s"]);
@@ -128,7 +128,7 @@ fn a_worker_that_is_restarted_in_the_middle_of_a_point_makes_it_invalid_and_the_
 #[test]
 #[ignore = "needs a cluster"]
 fn gpus_of_bound_pods_that_are_not_those_of_the_plan_are_said() {
-    let room = Room::new("rules-gpus").expect("a cluster").patient(PATIENCE);
+    let room = Room::new("rules-gpus").patient(PATIENCE);
     let _devices = Devices::new(&room, "dynbench.test/gpu", 4);
     let worker = "command: [python3, -m, dynamo.mocker, --model-path";
     let asking =

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A namespace of its own with Dynamo's mocker in it, and a plan that measures it with more lines for `[load]`.
 fn room(name: &str, load: &str) -> Room {
-    let room = Room::new(name).expect("a cluster").patient(PATIENCE);
+    let room = Room::new(name).patient(PATIENCE);
     room.apply(&mocker("agg"));
     for deployment in ["deployment/agg-frontend", "deployment/agg-worker"] {
         room.kubectl(&["rollout", "status", deployment, "--timeout=120s"]);

@@ -11,12 +11,12 @@ use super::room::{LOAD, Room, mocker, plan, static_binary};
 const EARLY: Duration = Duration::from_secs(200);
 
 /// A namespace in which Dynamo's mocker runs already.
-fn with_mocker(name: &str) -> Option<Room> {
-    let room = Room::new(name)?.patient(EARLY);
+fn with_mocker(name: &str) -> Room {
+    let room = Room::new(name).patient(EARLY);
     room.apply(&mocker("agg"));
     room.kubectl(&["rollout", "status", "deployment/agg-frontend", "--timeout=120s"]);
     room.kubectl(&["rollout", "status", "deployment/agg-worker", "--timeout=120s"]);
-    Some(room)
+    room
 }
 
 /// A plan that measures it, with these lines for the whole plan and for the deployment.
@@ -56,7 +56,7 @@ send-lag-ms = 10000.0
 #[test]
 #[ignore = "needs a cluster"]
 fn a_binary_that_is_not_static_is_said_before_anything_is_made() {
-    let Some(room) = Room::new("load-dynamic") else { return };
+    let room = Room::new("load-dynamic");
     room.world.write("plan.toml", plan("p", &room.namespace, "").replace(LOAD, ""));
     let ran = room.world.ends(7, &["apply", "plan.toml"]);
     assert!(ran.stderr.contains("load workers cannot be given dynbench"), "{}", ran.stderr);
@@ -68,7 +68,7 @@ fn a_binary_that_is_not_static_is_said_before_anything_is_made() {
 #[test]
 #[ignore = "needs a cluster"]
 fn the_pods_of_the_load_count_in_a_quota() {
-    let Some(room) = Room::new("load-quota") else { return };
+    let room = Room::new("load-quota");
     let binary = static_binary();
     let text = plan("p", &room.namespace, "").replace(LOAD, &format!("load.binary = \"{binary}\"\nload.workers = 2"));
     room.world.write("plan.toml", text);
@@ -82,7 +82,7 @@ fn the_pods_of_the_load_count_in_a_quota() {
 #[test]
 #[ignore = "needs a cluster"]
 fn load_workers_that_the_cluster_refuses_to_make_are_said_early() {
-    let Some(room) = with_mocker("load-refused") else { return };
+    let room = with_mocker("load-refused");
     let binary = static_binary();
     room.world.write("plan.toml", measures(&room, &format!("load.binary = \"{binary}\""), ""));
     room.apply(
@@ -101,7 +101,7 @@ fn load_workers_that_the_cluster_refuses_to_make_are_said_early() {
 #[test]
 #[ignore = "needs a cluster"]
 fn what_sent_the_load_and_what_ran_already_are_kept() {
-    let Some(room) = with_mocker("load-kept") else { return };
+    let room = with_mocker("load-kept");
     let binary = static_binary();
     let whole = format!("load.binary = \"{binary}\"\nload.resources = {{ cpu = \"100m\", memory = \"256Mi\" }}");
     room.world.write("plan.toml", measures(&room, &whole, ""));
@@ -142,7 +142,7 @@ fn node(room: &Room) -> String {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_node_port_is_measured_from_here() {
-    let Some(room) = with_mocker("load-nodeport") else { return };
+    let room = with_mocker("load-nodeport");
     room.kubectl(&["patch", "service", "agg-frontend", "-p", r#"{"spec":{"type":"NodePort"}}"#]);
     let port = room.get(&["service", "agg-frontend"])["spec"]["ports"][0]["nodePort"].clone();
     through(&room, &format!("http://{}:{port}", node(&room)));
@@ -151,7 +151,7 @@ fn a_node_port_is_measured_from_here() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_load_balancer_is_measured_from_here() {
-    let Some(room) = with_mocker("load-balancer") else { return };
+    let room = with_mocker("load-balancer");
     room.kubectl(&["patch", "service", "agg-frontend", "-p", r#"{"spec":{"type":"LoadBalancer"}}"#]);
     // What a cloud's controller would write: the balancer has an address that leads to the nodes.
     let address = node(&room);

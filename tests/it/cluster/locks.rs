@@ -24,7 +24,7 @@ fn lease(room: &Room) -> serde_json::Value {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_pool_that_a_living_run_has_refuses_others_and_says_who_has_it() {
-    let Some(room) = Room::new("preflight-pool") else { return };
+    let room = Room::new("preflight-pool");
     let holder = holder(&room);
     let before = lease(&room);
     room.world.write("plan.toml", plan("other", &room.namespace, POOL));
@@ -47,7 +47,7 @@ fn a_pool_that_a_living_run_has_refuses_others_and_says_who_has_it() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_pool_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
-    let Some(room) = Room::new("preflight-dead") else { return };
+    let room = Room::new("preflight-dead");
     drop(holder(&room));
     let before = lease(&room);
     room.world.write("plan.toml", plan("other", &room.namespace, POOL));
@@ -61,7 +61,7 @@ fn a_pool_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_run_that_is_resumed_takes_its_own_pool_over_at_once() {
-    let Some(room) = Room::new("preflight-resumed") else { return };
+    let room = Room::new("preflight-resumed");
     drop(holder(&room));
     room.release_stuck();
     let before = lease(&room);

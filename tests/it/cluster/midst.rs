@@ -62,10 +62,10 @@ pub(super) struct Midst {
 }
 
 impl Midst {
-    pub(super) fn new(namespace: &str, vars: &str, lines: &str) -> Option<Self> {
-        let room = Room::new(namespace)?.patient(PATIENCE);
+    pub(super) fn new(namespace: &str, vars: &str, lines: &str) -> Self {
+        let room = Room::new(namespace).patient(PATIENCE);
         room.world.write(PLAN, plan(namespace, vars, lines));
-        Some(Self { room })
+        Self { room }
     }
 
     /// A run that measures this level, `c1` or `c2`.

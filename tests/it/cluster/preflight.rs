@@ -41,7 +41,7 @@ const INSECURE: &str = r#"insecure-registries = ["198.18.0.11:5000", "198.18.0.1
 #[test]
 #[ignore = "needs a cluster"]
 fn all_problems_of_a_deployment_are_told_together_with_what_to_do() {
-    let Some(room) = Room::new("preflight-problems") else { return };
+    let room = Room::new("preflight-problems");
     room.world.write("plan.toml", plan("p", &room.namespace, INSECURE));
     room.world.write("objects.yaml", BAD);
     let ran = room.world.ends(7, &["plan", "plan.toml", "--server"]);
@@ -57,7 +57,7 @@ fn all_problems_of_a_deployment_are_told_together_with_what_to_do() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_quota_that_leaves_too_little_is_told_with_its_figures() {
-    let Some(room) = Room::new("preflight-quota") else { return };
+    let room = Room::new("preflight-quota");
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     room.kubectl(&["create", "quota", "small", "--hard=pods=0,services=5"]);
     room.until("the quota counts", || room.get(&["quota", "small"])["status"]["used"].is_object());
@@ -69,7 +69,7 @@ fn a_quota_that_leaves_too_little_is_told_with_its_figures() {
 #[test]
 #[ignore = "needs a cluster"]
 fn an_object_that_others_made_is_refused_and_left_as_it_is() {
-    let Some(room) = Room::new("preflight-foreign") else { return };
+    let room = Room::new("preflight-foreign");
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     room.apply(OBJECTS);
     let before = room.get(&["deployment", "web"])["metadata"]["generation"].clone();
@@ -107,7 +107,7 @@ fn push(room: &Room, registry: &str, login: &[&str], name: &str, architecture: &
 #[test]
 #[ignore = "needs a cluster"]
 fn registries_are_asked_for_images_with_the_users_own_logins() {
-    let Some(room) = Room::new("preflight-images") else { return };
+    let room = Room::new("preflight-images");
     push(&room, REGISTRY, &[], "preflight/good", "amd64");
     push(&room, REGISTRY, &[], "preflight/foreign", "s390x");
     push(&room, PRIVATE, &["-u", "dynbench:secret"], "preflight/private", "amd64");
@@ -145,7 +145,7 @@ fn registries_are_asked_for_images_with_the_users_own_logins() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_secret_from_the_environment_is_made_and_ended_and_never_written_down() {
-    let Some(mut room) = Room::new("preflight-secret") else { return };
+    let mut room = Room::new("preflight-secret");
     let target = "[target.secrets.token]\nfrom-env = \"DYNBENCH_TEST_TOKEN\"\nkey = \"HF_TOKEN\"";
     room.world.write("plan.toml", plan("p", &room.namespace, target));
     let objects = OBJECTS.replace("command: [", "envFrom: [{secretRef: {name: token}}], command: [");
@@ -172,7 +172,7 @@ fn a_secret_from_the_environment_is_made_and_ended_and_never_written_down() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_namespace_that_the_run_made_goes_with_it_unless_something_foreign_is_in_it() {
-    let Some(room) = Room::without_namespace("preflight-made") else { return };
+    let room = Room::without_namespace("preflight-made");
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     let ran = room.world.ends(7, &["apply", "plan.toml"]);
     assert!(ran.stderr.contains("namespace preflight-made is not there"), "{}", ran.stderr);
@@ -209,7 +209,7 @@ spec:
 #[test]
 #[ignore = "needs a cluster, and installs a CRD"]
 fn disturbs_a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
-    let Some(room) = Room::new("preflight-graph") else { return };
+    let room = Room::new("preflight-graph");
     let crd = shared("data/crds/main-2026-08-21/nvidia.com_dynamographdeployments.yaml").display().to_string();
     room.kubectl(&["create", "-f", &crd]);
     room.world.write("plan.toml", plan("p", &room.namespace, ""));

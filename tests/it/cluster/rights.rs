@@ -22,7 +22,7 @@ fn as_service_account(room: &mut Room) {
 #[test]
 #[ignore = "needs a cluster"]
 fn with_the_role_alone_a_plan_runs_and_cluster_wide_checks_say_that_they_had_no_access() {
-    let Some(mut room) = Room::new("preflight-role") else { return };
+    let mut room = Room::new("preflight-role");
     let admin = kubeconfig();
     room.world.set("TOKEN_OF_THE_TEST", "x");
     let target = r#"gpu-pool = "h100"
@@ -54,7 +54,7 @@ deadline = "1m"
 #[test]
 #[ignore = "needs a cluster"]
 fn a_right_that_is_missing_is_named_before_anything_is_made() {
-    let Some(mut room) = Room::new("preflight-rights") else { return };
+    let mut room = Room::new("preflight-rights");
     let admin = kubeconfig();
     room.world.write("plan.toml", plan("p", &room.namespace, ""));
     as_service_account(&mut room);
@@ -75,7 +75,7 @@ fn a_right_that_is_missing_is_named_before_anything_is_made() {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_whole_plan_with_load_from_inside_runs_with_the_role_alone() {
-    let Some(mut room) = Room::new("preflight-whole") else { return };
+    let mut room = Room::new("preflight-whole");
     let admin = kubeconfig();
     room.world.write("objects.yaml", mocker("agg"));
     let text = plan("p", &room.namespace, "gpu-pool = \"h100\"")

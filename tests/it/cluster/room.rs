@@ -118,14 +118,14 @@ pub(super) struct Room {
 
 impl Room {
     /// With a namespace of that name.
-    pub(super) fn new(namespace: &str) -> Option<Self> {
-        let room = Self::without_namespace(namespace)?;
+    pub(super) fn new(namespace: &str) -> Self {
+        let room = Self::without_namespace(namespace);
         room.kubectl(&["create", "namespace", namespace]);
-        Some(room)
+        room
     }
 
     /// The same, and the namespace is not made.
-    pub(super) fn without_namespace(namespace: &str) -> Option<Self> {
+    pub(super) fn without_namespace(namespace: &str) -> Self {
         let kubeconfig = kubeconfig();
         let beside = Path::new(&kubeconfig).with_file_name("bin/kubectl");
         let kubectl = if beside.is_file() { beside } else { PathBuf::from("kubectl") };
@@ -135,7 +135,7 @@ impl Room {
         let room = Self { world, namespace: namespace.to_owned(), kubectl };
         // Of an earlier test that was killed.
         room.delete_namespace();
-        Some(room)
+        room
     }
 
     /// For commands that may take longer.
