@@ -30,12 +30,11 @@ fn seconds(time: Timespec) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Seconds that this thread was ready to run and had no core, and how often it was given one; zeros where the system does not
-/// tell it.
-fn thread_waits() -> (f64, f64) {
+/// Seconds that this thread was ready to run and had no core; 0 where the system does not tell it.
+fn thread_wait_seconds() -> f64 {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let number = |place| told.split_whitespace().nth(place).and_then(|number| number.parse().ok()).unwrap_or(0.0);
-    (number(1) / 1e9, number(2))
+    let waited: Option<f64> = told.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    waited.unwrap_or(0.0) / 1e9
 }
 
 /// Notes for ever how late this thread's timer rings, in milliseconds; never ends by itself. A timer of the runtime counts whole
@@ -60,25 +59,22 @@ fn looks_ms(late: Duration) -> impl Iterator<Item = f64> {
 pub(super) struct Clocks {
     began: Instant,
     cpu_seconds: f64,
-    /// As [`thread_waits`] tells them.
-    waits: (f64, f64),
+    wait_seconds: f64,
 }
 
 impl Clocks {
     pub(super) fn now() -> Self {
-        Self { began: Instant::now(), cpu_seconds: thread_cpu_seconds(), waits: thread_waits() }
+        Self { began: Instant::now(), cpu_seconds: thread_cpu_seconds(), wait_seconds: thread_wait_seconds() }
     }
 
     /// What this thread did since then.
     pub(super) fn until_now(&self, lateness_ms: Vec<f64>) -> ThreadHealth {
-        let (wait_seconds, turns) = thread_waits();
         ThreadHealth {
             lateness_ms,
             lags_ms: None,
             seconds: self.began.elapsed().as_secs_f64(),
             cpu_seconds: thread_cpu_seconds() - self.cpu_seconds,
-            wait_seconds: wait_seconds - self.waits.0,
-            turns: turns - self.waits.1,
+            wait_seconds: thread_wait_seconds() - self.wait_seconds,
         }
     }
 }
@@ -94,8 +90,6 @@ pub(super) struct ThreadHealth {
     pub(super) seconds: f64,
     pub(super) cpu_seconds: f64,
     pub(super) wait_seconds: f64,
-    /// How often it was given a core.
-    pub(super) turns: f64,
 }
 
 /// All of it together. `events` are those of all requests, recorded or not; `cpu_seconds` are the whole process's.
@@ -120,7 +114,6 @@ pub(super) fn health(
     let sum = |of: fn(&RequestRecord) -> u32| records.iter().map(|record| u64::from(of(record))).sum::<u64>();
     let (reads, recorded) = (sum(|record| record.reads), sum(|record| record.events));
     let longest = threads.iter().map(|thread| thread.seconds).fold(0.0, f64::max);
-    let waits = threads.iter().filter(|thread| thread.turns > 0.0).map(|thread| thread.wait_seconds / thread.turns);
     let largest_share = |of: fn(&ThreadHealth) -> f64| {
         let shares = threads.iter().filter(|thread| thread.seconds > 0.0).map(|thread| of(thread) / thread.seconds);
         shares.fold(0.0, f64::max).min(1.0)
@@ -133,7 +126,6 @@ pub(super) fn health(
         cpu_seconds,
         cpu_share: largest_share(|thread| thread.cpu_seconds),
         cpu_wait_share: largest_share(|thread| thread.wait_seconds),
-        core_wait_mean_ms: 1e3 * waits.fold(0.0, f64::max),
         threads: u32::try_from(threads.len()).unwrap_or(u32::MAX),
         events_per_s: if longest > 0.0 { events as f64 / longest } else { 0.0 },
         ceiling_events_per_s: None,
@@ -153,12 +145,10 @@ mod tests {
             seconds,
             cpu_seconds,
             wait_seconds,
-            turns: 500.0,
             ..ThreadHealth::default()
         };
         let found = health(&[], &[thread(10.0, 2.0, 1.0), thread(4.0, 3.0, 0.0)], 5000, 9.0);
         assert_eq!((found.cpu_share, found.cpu_wait_share), (0.75, 0.1));
-        assert_eq!(found.core_wait_mean_ms, 2.0);
         assert_eq!((found.events_per_s, found.cpu_seconds, found.threads), (500.0, 9.0, 2));
     }
 

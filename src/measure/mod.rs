@@ -7,6 +7,7 @@ mod chunks;
 mod compare;
 mod content;
 mod conversation;
+mod limited;
 mod metric;
 mod objective;
 mod paired;
@@ -38,6 +39,7 @@ pub use content::{
     Source, TRACE_BLOCK, TraceRequest, USER, words_of,
 };
 pub use conversation::ConversationCounts;
+pub use limited::GENERATOR_LIMITED;
 pub use metric::{Better, Formula, METRICS, Metric, metric};
 pub(crate) use objective::request_bounds;
 pub use objective::{BestLevel, Bound, Goodput, Judgement, best_level, goodput, judge_bound};
@@ -58,4 +60,4 @@ pub use spill::{RawResponse, SpillReader, SpillWriter};
 pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
 pub use steady::{COV_LIMIT, DRIFT_LIMIT, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
 pub use summary::{Asked, CounterCheck, PointSummary};
-pub use validity::{Breach, GENERATOR_LIMITED, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};
+pub use validity::{Breach, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};

@@ -151,9 +151,6 @@ pub struct GeneratorHealth {
     /// Share of that time in which the thread that waited most for a core was ready to run and had none, 0 to 1;
     /// 0 where the system does not tell it.
     pub cpu_wait_share: f64,
-    /// How long a thread that had something to do waited for a core each time, on average, in milliseconds, of the thread that
-    /// waited longest; 0 where the system does not tell it.
-    pub core_wait_mean_ms: f64,
     /// Threads that read and wrote.
     pub threads: u32,
     /// SSE events per second, from the first request (of the unrecorded ones) to the end of the last.

@@ -89,7 +89,6 @@ pub(crate) fn point(shape: Shape) -> PointData {
             cpu_seconds: 1.5,
             cpu_share: 0.08,
             cpu_wait_share: 0.01,
-            core_wait_mean_ms: 0.02,
             threads: 1,
             events_per_s: 300.0,
             ceiling_events_per_s: Some(600_000.0),

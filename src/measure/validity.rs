@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limited::generator_limited;
 use super::point::Level;
 use super::record::FailureClass;
 use super::steady::SteadyState;
 use super::summary::PointSummary;
-use crate::base::format_quantity;
 
 /// One rule that a point broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,20 +47,6 @@ pub const RESTARTED: &str = "restarted";
 pub const TRANSPORT: &str = "transport";
 /// The rule that an open loop breaks whose server does not keep up.
 pub const NOT_SUSTAINED: &str = "not-sustained";
-/// The rule that a point breaks of which the generator was the limit.
-pub const GENERATOR_LIMITED: &str = "generator-limited";
-/// The share of the TTFT's median that the generator's own lateness may have.
-const LAG_SHARE: f64 = 0.01;
-/// How late the timer of an idle event loop rings: its own grain, milliseconds, on average and at p99 nearly.
-const LOOP_GRAIN_MS: f64 = 1.0;
-/// How much later than a request may be sent an event loop may look at its sockets at p99 over time. A moment's lateness of the
-/// loop is in one time stamp of many; that of sending moves a whole request.
-const LOOP_LAG_FACTOR: f64 = 5.0;
-/// Share of its time that a thread may compute and wait for a core together.
-const MOST_CPU: f64 = 0.9;
-/// Share of the ceiling that the rate of events may come to.
-const MOST_OF_CEILING: f64 = 0.8;
-
 /// Every rule that the point broke, in a fixed order; empty: it is valid.
 pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
     let mut breaches = Vec::new();
@@ -71,7 +57,7 @@ pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
     if rules.counters {
         breaches.extend(counters(summary));
     }
-    breaches.extend(generator(summary, rules));
+    breaches.extend(generator_limited(summary, rules));
     if rules.require_steady {
         breaches.extend(unsteady(summary));
     }
@@ -221,69 +207,6 @@ fn counters(summary: &PointSummary) -> Option<Breach> {
     })
 }
 
-/// The generator and not the server was the limit: the numbers are its own.
-///
-/// What a valid point promises is a TTFT that the generator itself has made wrong by no more than the larger of `send-lag-ms`
-/// and 1 % of its median on average, and five times that at p99. Two causes can make it wrong. It sends late, which moves the
-/// whole request. Or its event loop looks late at what has arrived, which a timer of the loop's own tells. Neither is seen where
-/// a thread that never sleeps reads many events at a time; then it has no time left, or it is near the rate that this machine
-/// can read.
-fn generator(summary: &PointSummary, rules: &ValidityRules) -> Option<Breach> {
-    let health = &summary.health;
-    let median = summary.distributions.get("time-to-first-token").and_then(|ttft| ttft.percentile(50));
-    let lag = rules.send_lag_ms.max(LAG_SHARE * median.unwrap_or(0.0));
-    let (late, late_p99) = (LOOP_GRAIN_MS + lag, LOOP_GRAIN_MS + LOOP_LAG_FACTOR * lag);
-    let mut faults = Vec::new();
-    if health.send_lag_p99_ms > lag {
-        let (found, limit) = apart(health.send_lag_p99_ms, lag);
-        faults.push(format!("it sent late by p99 {found} ms, at most {limit} ms allowed"));
-    }
-    if health.loop_lag_mean_ms > late {
-        let (found, limit) = apart(health.loop_lag_mean_ms, late);
-        faults.push(format!("its event loop was late by {found} ms on average, at most {limit} ms allowed"));
-    }
-    if health.loop_lag_p99_ms > late_p99 {
-        let (found, limit) = apart(health.loop_lag_p99_ms, late_p99);
-        faults.push(format!("its event loop was late by p99 {found} ms, at most {limit} ms allowed"));
-    }
-    if health.cpu_share + health.cpu_wait_share > MOST_CPU {
-        faults.push(format!(
-            "a thread of it computed {:.0} % of the time and waited {:.0} % of it for a core, at most {:.0} % together",
-            100.0 * health.cpu_share,
-            100.0 * health.cpu_wait_share,
-            100.0 * MOST_CPU
-        ));
-    }
-    if let Some(ceiling) = health.ceiling_events_per_s.filter(|ceiling| health.events_per_s > MOST_OF_CEILING * ceiling)
-    {
-        faults.push(format!(
-            "it read {} events/s, and this machine's {} threads of it can read {} at most",
-            format_quantity(health.events_per_s),
-            health.threads,
-            format_quantity(ceiling)
-        ));
-    }
-    let unsent = summary.failures.iter().find(|failure| failure.class == FailureClass::NoRoom);
-    faults.extend(unsent.map(|failure| {
-        format!("this machine had no file, port or memory left for {} connections ({})", failure.count, failure.example)
-    }));
-    (!faults.is_empty()).then(|| Breach {
-        rule: GENERATOR_LIMITED.to_owned(),
-        reason: format!(
-            "the load generator was the limit and not the server: {}; use fewer streams, give it cores of its own, or let \
-             workers in the cluster send",
-            faults.join("; ")
-        ),
-        momentary: true,
-    })
-}
-
-/// A value and the limit that it exceeds, with as many decimals as tell them apart, two at least.
-fn apart(value: f64, limit: f64) -> (String, String) {
-    let texts = |decimals: usize| (format!("{value:.decimals$}"), format!("{limit:.decimals$}"));
-    (2..9).map(texts).find(|(value, limit)| value != limit).unwrap_or_else(|| texts(9))
-}
-
 fn unsteady(summary: &PointSummary) -> Option<Breach> {
     let reason = match summary.steady.as_ref().map(|window| &window.state) {
         Some(SteadyState::Reached) => return None,
@@ -295,12 +218,12 @@ fn unsteady(summary: &PointSummary) -> Option<Breach> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::measure::CounterCheck;
     use crate::measure::sample::{Shape, point, summary};
 
-    const RULES: ValidityRules = ValidityRules {
+    pub(in crate::measure) const RULES: ValidityRules = ValidityRules {
         isl_tolerance: 0.02,
         osl_tolerance: 0.02,
         max_error_share: 0.01,
@@ -309,7 +232,7 @@ mod tests {
         require_steady: false,
     };
 
-    fn rules_broken(summary: &PointSummary) -> Vec<(String, bool)> {
+    pub(in crate::measure) fn rules_broken(summary: &PointSummary) -> Vec<(String, bool)> {
         judge(summary, &RULES).into_iter().map(|breach| (breach.rule, breach.momentary)).collect()
     }
 
@@ -414,15 +337,6 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_file_for_a_connection_is_the_generators_limit() {
-        let mut short = summary(Shape { fail_every: 200, ..Shape::default() });
-        assert_eq!(rules_broken(&short), []);
-        short.failures[0].class = FailureClass::NoRoom;
-        assert_eq!(rules_broken(&short), [("generator-limited".to_owned(), true)]);
-        assert!(judge(&short, &RULES)[0].reason.contains("no file, port or memory left for 2 connections"));
-    }
-
-    #[test]
     fn a_point_without_a_success_is_never_valid() {
         assert_eq!(
             rules_broken(&summary(Shape { fail_every: 1, ..Shape::default() })),
@@ -432,55 +346,6 @@ mod tests {
             rules_broken(&summary(Shape { requests: 0, ..Shape::default() })),
             [("nothing-succeeded".to_owned(), true)]
         );
-    }
-
-    #[test]
-    fn the_send_lag_may_be_one_percent_of_a_long_ttft() {
-        let mut late = summary(Shape::default());
-        late.health.send_lag_p99_ms = 3.0;
-        assert_eq!(rules_broken(&late), [("generator-limited".to_owned(), true)]);
-        let mut slow = summary(Shape { ttft: 500.0, ..Shape::default() });
-        slow.health.send_lag_p99_ms = 3.0;
-        assert_eq!(rules_broken(&slow), []);
-    }
-
-    #[test]
-    fn each_sign_that_the_generator_was_the_limit_is_enough() {
-        type Change = fn(&mut super::super::GeneratorHealth);
-        let signs: [(Change, &str); 5] = [
-            (
-                |health| health.loop_lag_mean_ms = 2.1,
-                "event loop was late by 2.10 ms on average, at most 2.00 ms allowed",
-            ),
-            (|health| health.loop_lag_p99_ms = 6.1, "event loop was late by p99 6.10 ms, at most 6.00 ms allowed"),
-            (|health| health.cpu_share = 0.95, "computed 95 % of the time and waited 1 %"),
-            (
-                |health| (health.cpu_share, health.cpu_wait_share) = (0.5, 0.45),
-                "computed 50 % of the time and waited 45 %",
-            ),
-            (|health| health.events_per_s = 500_000.0, "it read 500,000 events/s, and this machine's 1 threads of it"),
-        ];
-        for (sign, words) in signs {
-            let mut limited = summary(Shape::default());
-            sign(&mut limited.health);
-            let breaches = judge(&limited, &RULES);
-            assert_eq!(breaches.len(), 1, "{words}");
-            assert!(breaches[0].reason.contains(words) && breaches[0].momentary, "{}", breaches[0].reason);
-            assert!(breaches[0].reason.contains("use fewer streams"), "{}", breaches[0].reason);
-        }
-        let mut fine = summary(Shape::default());
-        (fine.health.loop_lag_mean_ms, fine.health.loop_lag_p99_ms) = (1.9, 5.9);
-        fine.health.cpu_share = 0.85;
-        fine.health.events_per_s = 400_000.0;
-        assert_eq!(judge(&fine, &RULES), []);
-    }
-
-    #[test]
-    fn a_value_just_over_its_limit_is_not_printed_as_equal_to_it() {
-        let mut late = summary(Shape { ttft: 100.0, ..Shape::default() });
-        late.health.send_lag_p99_ms = 1.000_4;
-        let reason = &judge(&late, &RULES)[0].reason;
-        assert!(reason.contains("late by p99 1.0004 ms, at most 1.0000 ms allowed"), "{reason}");
     }
 
     #[test]

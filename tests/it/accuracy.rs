@@ -17,6 +17,8 @@ use serde_json::Value;
 use crate::yardstick::{Cost, Joined, Server, StartUp, Sweep, Timing, median, print, read_and_throw_away, watch};
 
 const STREAMS: [u32; 6] = [1, 16, 64, 128, 256, 512];
+/// The paced level beside which the bare client runs too: what the system's own part of the cost is.
+const BARE_BESIDE: u32 = 512;
 /// Times that the levels with an aim are measured: the median counts.
 const REPEATS: usize = 3;
 /// Tokens of a request.
@@ -60,19 +62,24 @@ fn accuracy_and_cost_against_the_truth_of_the_server_are_within_their_limits() {
 fn paced(breaches: &mut Vec<String>) -> String {
     let mut table = String::from(
         "| streams | requests | TTFT error, mean | its p99 | difference of the p99s | ITL error, mean | its p99 | difference \
-         of the p99s | of the ideal throughput | tokens/s | CPU s per 1000 tokens | peak MB |\n\
-         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+         of the p99s | of the ideal throughput | tokens/s | CPU s per 1000 tokens | of a bare client's | peak MB |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for streams in STREAMS {
         let limits = LIMITS.iter().find(|(level, _)| *level == streams).map(|(_, limits)| limits);
         let repeats = if limits.is_some() { REPEATS } else { 1 };
-        let runs: Vec<Figures> =
-            (0..repeats).map(|_| measure(Timing::PACED, streams, 10 * streams, PACED_OSL)).collect();
+        let run = || match streams {
+            BARE_BESIDE => beside_bare(Timing::PACED, streams, 10, PACED_OSL),
+            _ => measure(Timing::PACED, streams, 10 * streams, PACED_OSL),
+        };
+        let runs: Vec<Figures> = (0..repeats).map(|_| run()).collect();
+        let ratios: Vec<f64> = runs.iter().filter_map(|run| run.of_bare).collect();
+        let ratio = if ratios.is_empty() { String::new() } else { format!("{:.2}", median(ratios)) };
         let of = |of: fn(&Figures) -> f64| median(runs.iter().map(of));
         let ideal = Timing::PACED.ideal_tokens_per_s(streams, PACED_OSL);
         writeln!(
             table,
-            "| {streams} | {} | {} | {:.2} % | {:.0} | {:.4} | {:.1} |",
+            "| {streams} | {} | {} | {:.2} % | {:.0} | {:.4} | {ratio} | {:.1} |",
             runs[0].joined.requests,
             errors(&of),
             100.0 * of(|run| run.tokens_per_s) / ideal,
@@ -99,7 +106,8 @@ fn unthrottled(breaches: &mut Vec<String>) -> String {
     let mut ratios = Vec::new();
     for streams in STREAMS {
         let per_stream = (UNTHROTTLED_TOKENS / UNTHROTTLED_OSL / streams).max(2);
-        let runs: Vec<Figures> = (0..REPEATS).map(|_| beside_bare(streams, per_stream)).collect();
+        let runs: Vec<Figures> =
+            (0..REPEATS).map(|_| beside_bare(Timing::UNTHROTTLED, streams, per_stream, UNTHROTTLED_OSL)).collect();
         let of = |of: fn(&Figures) -> f64| median(runs.iter().map(of));
         let ratio = median(runs.iter().filter_map(|run| run.of_bare));
         ratios.push(ratio);
@@ -157,11 +165,11 @@ fn errors(of: &impl Fn(fn(&Figures) -> f64) -> f64) -> String {
 }
 
 /// The generator and then the bare client, one after the other, each with a server of its own.
-fn beside_bare(streams: u32, per_stream: u32) -> Figures {
-    let mut ours = measure(Timing::UNTHROTTLED, streams, streams * per_stream, UNTHROTTLED_OSL);
-    let server = Server::start(Timing::UNTHROTTLED);
+fn beside_bare(timing: Timing, streams: u32, per_stream: u32, osl: u32) -> Figures {
+    let mut ours = measure(timing, streams, streams * per_stream, osl);
+    let server = Server::start(timing);
     // One more a stream: the generator's fill wave.
-    let Cost { cpu_s, .. } = read_and_throw_away(&server.url, streams, per_stream + 1, UNTHROTTLED_OSL);
+    let Cost { cpu_s, .. } = read_and_throw_away(&server.url, streams, per_stream + 1, osl);
     let tokens: usize = server.stop().iter().map(|record| record.token_ns.len()).sum();
     ours.of_bare = Some(ours.cpu_per_1000_tokens / (cpu_s * 1000.0 / tokens as f64));
     ours

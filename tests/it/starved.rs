@@ -1,9 +1,9 @@
 //! The load generator says by itself when it and not the server was the limit.
 //!
 //! 512 streams of 100 ms / 10 ms. The generator is confined to one core, with more and more threads there that are always busy, or
-//! has all cores. The log of the truth tells how far its figures are off: many times what is promised where it has a small
-//! share of one core, which it must say, and about what is promised where it has room, which it must not. In between (one
-//! busy thread beside it) its own signs are too weak to tell, and the figures printed are the evidence. It measures time, so it is no part of the ordinary tests:
+//! has all cores. The log of the truth tells how far its figures are off: more than is promised as soon as one thread is busy
+//! beside it, which it must say, and no more where it has room, which it must not. It measures time, so it is no part of the
+//! ordinary tests:
 //!
 //! `cargo test --release --test it starved -- --ignored --nocapture`
 
@@ -20,7 +20,7 @@ use crate::yardstick::{Joined, Server, Timing, print, watch};
 const STREAMS: u32 = 512;
 const REQUESTS: u32 = 5 * STREAMS;
 const OSL: u32 = 64;
-/// Threads that keep the core busy, from none to far too many.
+/// Threads that keep the core busy, from none to far too many. With any it must say that it was the limit.
 const BUSY: [usize; 5] = [0, 1, 2, 4, 8];
 /// Runs of the load that has room: the machine may be busy for another reason during one of them.
 const TRIES: usize = 5;
@@ -28,10 +28,11 @@ const TRIES: usize = 5;
 /// What a valid point promises at these times: the error of TTFT on average and at p99, milliseconds, and that of ITL as a
 /// share of it.
 const PROMISED: [f64; 3] = [1.0, 5.0, 0.005];
-/// Its error is more than so many times what is promised where it is starved, and less where it has room.
+/// Its error is more than so many times what is promised where it is starved beyond doubt, and less where it has room: the
+/// machine may be busy with something else too.
 const FAR_OFF: f64 = 2.0;
 /// So many busy threads leave it no more than a fifth of the core.
-const STARVED_FROM: usize = 4;
+const BEYOND_DOUBT: usize = 4;
 
 #[test]
 #[ignore = "slow: run by .ci/run"]
@@ -42,8 +43,10 @@ fn a_starved_generator_says_so_and_one_with_room_does_not() {
             load(Some(0))
         };
         found.print(&format!("on a core with {threads} busy threads"));
-        if threads >= STARVED_FROM {
+        if threads >= BEYOND_DOUBT {
             assert!(found.times_promised() > FAR_OFF, "{threads} busy threads did not starve it");
+        }
+        if threads > 0 {
             let reason = found.limited.unwrap_or_else(|| panic!("{threads} busy threads, not seen: {}", found.health));
             assert!(reason.contains("use fewer streams"), "{reason}");
         }
@@ -81,7 +84,7 @@ impl Found {
         let figure = |name: &str| self.health[name].as_f64().unwrap();
         print(&format!(
             "{when}: {}; TTFT off by {:.2} ms, p99 {:.2} ms, ITL by {:.2} %; loop lag {:.2} ms, p99 {:.2} ms, computed \
-             {:.0} %, waited {:.0} %, {:.3} ms each time",
+             {:.0} %, waited {:.0} %",
             if self.limited.is_some() { "marked" } else { "valid" },
             ttft.mean_abs,
             ttft.p99_abs,
@@ -90,7 +93,6 @@ impl Found {
             figure("loop_lag_p99_ms"),
             100.0 * figure("cpu_share"),
             100.0 * figure("cpu_wait_share"),
-            figure("core_wait_mean_ms"),
         ));
     }
 }

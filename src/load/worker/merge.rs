@@ -107,7 +107,6 @@ fn worst(one: &GeneratorHealth, other: &GeneratorHealth) -> GeneratorHealth {
         cpu_seconds: one.cpu_seconds + other.cpu_seconds,
         cpu_share: one.cpu_share.max(other.cpu_share),
         cpu_wait_share: one.cpu_wait_share.max(other.cpu_wait_share),
-        core_wait_mean_ms: one.core_wait_mean_ms.max(other.core_wait_mean_ms),
         threads: one.threads + other.threads,
         events_per_s: one.events_per_s + other.events_per_s,
         // What both could have done; where one was not asked, because it idled, the other's alone says nothing of both.
