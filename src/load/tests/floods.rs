@@ -65,6 +65,24 @@ fn open_head() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_million_reads_of_one_byte_each_are_one_answer_in_bounded_memory() {
+    const TOKENS: usize = 14_000;
+    // Text a byte at a time: every one is a chunk of HTTP, and handed over by itself.
+    let body = format!("{}{}", token("a").repeat(TOKENS), ending(1, TOKENS));
+    assert!(body.len() > 1_000_000);
+    let pieces: Vec<u8> = body.bytes().flat_map(|byte| http_chunk(&[byte])).chain(LAST.iter().copied()).collect();
+    let pieces = vec![stream_head(), pieces];
+    let server = Server::start(move |_, _| Reply::Bytes(pieces.clone())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raw");
+    let run = run(&server, &LevelSpec { spill: Some(path.clone()), ..spec(1, 1) }).await;
+    let record = &run.records[0];
+    assert_eq!((class(record), record.chunks.len(), record.bytes), ("ok", TOKENS, body.len() as u64));
+    // Each byte with its moment.
+    assert!(std::fs::metadata(path).unwrap().len() < 32 * body.len() as u64);
+}
+
+#[tokio::test]
 async fn garbage_at_full_speed_is_soon_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     for garbage in ["\u{0}\u{7f}nothing of any sense here\n", "{\"a\": [\r", "data data data\n\n"] {

@@ -200,18 +200,6 @@ async fn an_answer_that_comes_byte_by_byte_is_read_as_any_other() {
 }
 
 #[tokio::test]
-async fn a_used_connection_that_breaks_under_the_next_request_is_a_class_of_its_own_and_nothing_is_sent_twice() {
-    // Every second request of a connection is taken and not answered.
-    let server = Server::start(|seen, before| {
-        if before % 2 == 0 { Reply::Bytes(good(1, max_tokens(seen))) } else { Reply::AndClose(Vec::new()) }
-    })
-    .await;
-    let run = run(&server, &spec(1, 4)).await;
-    assert_eq!(classes(&run), BTreeMap::from([("ok", 2), ("stale-connection", 2)]));
-    assert_eq!(server.seen().len(), 4);
-}
-
-#[tokio::test]
 async fn a_server_that_never_ends_after_done_is_no_failure() {
     let text = format!("{}{}", token("a"), ending(1, 1));
     let server = Server::start(move |_, _| Reply::AndHang(vec![stream_head(), http_chunk(text.as_bytes())])).await;
@@ -245,7 +233,7 @@ async fn a_server_that_closes_after_each_answer_gets_a_connection_for_each_reque
 }
 
 #[tokio::test]
-async fn a_request_that_met_a_closing_connection_is_not_sent_again() {
+async fn a_used_connection_that_breaks_under_the_next_request_is_a_class_of_its_own_and_nothing_is_sent_twice() {
     let server = Server::start(|seen, before| {
         if before % 2 == 1 { Reply::AndClose(Vec::new()) } else { Reply::Bytes(good(1, max_tokens(seen))) }
     })

@@ -1,7 +1,7 @@
 //! The open loop, and levels that end by precision.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -121,6 +121,44 @@ async fn a_server_that_closes_each_connection_meets_one_that_is_open_already() {
     // Those opened before the clock starts are used up soon.
     let waited = run.records.iter().filter(|record| record.connect.is_some()).count();
     assert!(waited < 150, "{waited} of 600 waited for a connection");
+}
+
+#[tokio::test]
+async fn an_arrival_whose_connection_breaks_under_it_is_sent_once() {
+    // Every connection takes a second request, and does not answer it.
+    let used = Mutex::new(HashSet::new());
+    let server = Server::start(move |seen, _| {
+        if used.lock().unwrap().insert(seen.connection) {
+            Reply::Bytes(good(41, max_tokens(seen)))
+        } else {
+            Reply::AndClose(Vec::new())
+        }
+    })
+    .await;
+    // One at a time, so that a connection is used again.
+    let run = run(&server, &LevelSpec { threads: Some(1), concurrency: 1, ..spec(500.0, 30) }).await;
+    let classes = classes(&run);
+    assert_eq!(classes.keys().copied().collect::<Vec<_>>(), ["ok", "stale-connection"], "{classes:?}");
+    assert!(run.failed.is_some() || classes.values().sum::<usize>() == 30, "{classes:?}");
+    let seen = server.seen();
+    assert_eq!(seen.len(), classes.values().sum::<usize>());
+    assert_eq!(seen.iter().map(prompt).collect::<HashSet<_>>().len(), seen.len());
+}
+
+#[tokio::test]
+async fn an_open_loop_ends_when_enough_is_known() {
+    let server = answering().await;
+    let rule = PrecisionRule {
+        metric: "output-sequence-length".to_owned(),
+        statistic: KnownStatistic::Mean,
+        relative: 0.02,
+        confidence: 0.95,
+        min_requests: 40,
+    };
+    let run = run(&server, &LevelSpec { precision: Some(rule), ..spec(1000.0, 50_000) }).await;
+    assert_eq!(run.ended_by, EndedBy::Precision);
+    assert!((40..50_000).contains(&run.records.len()), "{}", run.records.len());
+    assert_eq!(classes(&run).keys().copied().collect::<Vec<_>>(), ["ok"]);
 }
 
 #[tokio::test]
