@@ -1,5 +1,6 @@
 //! A run's results as every report reads them: the points in the order of the plan, records loaded when asked for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::error::ReportError;
@@ -130,6 +131,12 @@ fn gather(dir: &Path, depth: usize, points: &mut Vec<Point>) -> Result<(), Repor
     Ok(())
 }
 
+/// How requests reached the servers of these points: one word, or several with `and` between them.
+pub fn transports<'a>(points: impl IntoIterator<Item = &'a PointSummary>) -> String {
+    let found: BTreeSet<&str> = points.into_iter().map(|point| point.meta.transport.as_str()).collect();
+    found.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -214,5 +221,16 @@ pub(super) mod tests {
         write(&folder, &point(Shape { requests: 2, ..Shape::default() }));
         crate::base::write_atomic(&folder.join(RESULTS_JSON), b"{").unwrap();
         assert!(matches!(RunResults::read(dir.path(), info(&["agg"])), Err(ReportError::Damaged { .. })));
+    }
+
+    #[test]
+    fn points_reached_by_different_ways_name_them_all() {
+        let reached = |transport: &str| {
+            let mut point = crate::measure::sample::summary(crate::measure::sample::Shape::default());
+            point.meta.transport = transport.to_owned();
+            point
+        };
+        assert_eq!(transports(&[reached("url"), reached("in-cluster"), reached("url")]), "in-cluster and url");
+        assert_eq!(transports(&[]), "");
     }
 }

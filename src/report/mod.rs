@@ -18,7 +18,7 @@ pub mod plots;
 mod text;
 
 pub use caveats::in_a_picture;
-pub use dataset::{Point, RunResults};
+pub use dataset::{Point, RunResults, transports};
 pub use error::ReportError;
 pub use exports::{EXPORTS, Export, ExportInput, ExportSettings, Family, Needs, RawExchange, RawSource, write_exports};
 pub use format::{

@@ -122,10 +122,19 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     breaches.extend(sending.cut());
     breaches.extend(changed(here, &deployed, &ready).await);
 
-    let transport = sending.way.transport;
-    let generator = sending.way.generator.hosts();
-    let circumstances =
-        Circumstances { here, workload, ready: &ready, isl_method, overhead, level, transport, generator };
+    let way = &sending.way;
+    let circumstances = Circumstances {
+        here,
+        workload,
+        ready: &ready,
+        isl_method,
+        overhead,
+        level,
+        transport: way.transport,
+        // The end of a tunnel is a port of this machine's own, which says nothing to anybody.
+        url: if way.passage.is_some() { &ready.endpoint.url } else { &way.endpoint.url },
+        generator: way.generator.hosts(),
+    };
     let summary = point::finish(&circumstances, run, Observed { checks, breaches, scrapes }, spill).await?;
     sending.acknowledge(cx, &receipt).await?;
     let objectives = search::outcome(&summary, &point::bounds(&cx.shared.plan));

@@ -9,7 +9,7 @@ use super::summarize::{report_failure, results};
 use crate::measure::PointSummary;
 use crate::plan::{NeedMode, NeedRule, Plan, PlotRow, Reach, Scope, StepClass, StepRow};
 use crate::report::plots::{self, CustomPlot, Drawn, Group, PLOTS, Picture, PlotInput, Scale};
-use crate::report::{RunResults, in_a_picture};
+use crate::report::{RunResults, in_a_picture, transports};
 use crate::run::{BoxFuture, FILES, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
 
 pub(super) const ROW: StepRow = StepRow {
@@ -121,7 +121,7 @@ pub fn draw(results: &RunResults, pictures: &[Picture<'_>], dir: &Path) -> Resul
     };
     let deployments = results.deployments();
     let caveats = in_a_picture(results);
-    let transport = points.first().map_or_else(String::new, |point| point.meta.transport.clone());
+    let transport = transports(&points);
     let input = PlotInput {
         plan: &results.info.plan,
         run: &results.info.run,

@@ -25,6 +25,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) overhead: Option<f64>,
     pub(super) level: Level,
     pub(super) transport: &'static str,
+    /// Where requests went.
+    pub(super) url: &'a str,
     /// Machines that the load came from.
     pub(super) generator: Option<String>,
 }
@@ -128,7 +130,7 @@ fn meta(around: &Circumstances<'_>, run: &LevelRun) -> PointMeta {
         run: cx.shared.id.clone(),
         origin: run.origin,
         model: around.ready.endpoint.model.clone(),
-        url: around.ready.endpoint.url.clone(),
+        url: around.url.to_owned(),
         api: match workload.request.api {
             Api::Chat => "chat",
             Api::Completions => "completions",

@@ -5,9 +5,9 @@
 
 use crate::base::{Name, format_quantity};
 use crate::measure::{Level, LevelKind, PointSummary, TokenSource, mix, smallest_sample};
-use crate::report::RunResults;
 use crate::report::caveats;
 use crate::report::text::{Align, columns, widths, wrapped};
+use crate::report::{RunResults, transports};
 
 /// One number column: title, metric, statistic.
 type Column = (&'static str, &'static str, &'static str);
@@ -310,7 +310,6 @@ fn generator(sweep: &[&PointSummary]) -> String {
     } else {
         String::new()
     };
-    let transports: std::collections::BTreeSet<_> = sweep.iter().map(|point| point.meta.transport.as_str()).collect();
     format!(
         "send lag p99 at most {:.2} ms, event loop late by p99 at most {:.2} ms, CPU at most {:.0} % of its cores, \
          at most {:.2} SSE events a read; transport {}{shared}{watch}",
@@ -318,7 +317,7 @@ fn generator(sweep: &[&PointSummary]) -> String {
         largest(|point| point.health.loop_lag_p99_ms),
         100.0 * busiest,
         largest(|point| point.health.events_per_read),
-        transports.into_iter().collect::<Vec<_>>().join(" and ")
+        transports(sweep.iter().copied())
     )
 }
 

@@ -123,10 +123,14 @@ fn what_sent_the_load_and_what_ran_already_are_kept() {
 
 /// Measures through a URL from here, and looks whether all results say so.
 fn through(room: &Room, url: &str) {
-    room.world.write("plan.toml", measures(room, "", &format!("url = \"{url}\"")));
+    let plan = measures(room, "", &format!("url = \"{url}\""));
+    room.world.write("plan.toml", plan.replace("set = []", "set = [\"timeline\"]"));
     room.world.ends(0, &["apply", "plan.toml"]);
     let point: Value = serde_json::from_str(&room.world.read("results/ways/latest/agg/c2/results.json")).unwrap();
-    assert_eq!((&point["point"]["meta"]["transport"], &point["point"]["counts"]["ok"]), (&"url".into(), &20.into()));
+    let meta = &point["point"]["meta"];
+    assert_eq!((&meta["transport"], &meta["url"]), (&"url".into(), &url.into()));
+    assert_eq!(point["point"]["counts"]["ok"], 20);
+    assert!(room.world.read("results/ways/latest/plots/timeline.svg").contains("transport: url"));
     let summary = room.world.read("results/ways/latest/SUMMARY.txt");
     assert!(summary.contains("transport url"), "{summary}");
     assert_eq!(room.left_behind(), "");
