@@ -229,7 +229,7 @@ pub(super) struct Apply {
     /// Write events as JSON lines to a file, or `-` for stdout
     #[arg(long, value_name = "FILE|-")]
     pub(super) events: Option<PathBuf>,
-    /// Print notes and details of every step
+    /// Print every detail of every step
     #[arg(long, short)]
     pub(super) verbose: bool,
     /// Print the outcome as JSON on stdout at the end

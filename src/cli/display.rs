@@ -85,7 +85,8 @@ impl Display {
                     self.line(&event.message);
                 }
             }
-            EventBody::Note { .. } | EventBody::Diagnostic { .. } => {
+            EventBody::Note { .. } => self.line(&format!("note     {}", event.message)),
+            EventBody::Diagnostic { .. } => {
                 if self.verbose || event.level > EventLevel::Info {
                     self.line(&event.message);
                 }
