@@ -161,18 +161,18 @@ fn every_template_is_taken(namespace: &str, age: Age) {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_every_template_is_taken_in_the_newest_version_and_in_the_older_one_beside_it() {
+fn every_template_is_taken_in_the_newest_version_and_in_the_older_one_beside_it() {
     every_template_is_taken("rules-newest", Age::Newest);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_every_template_is_taken_where_there_is_the_older_version_only() {
+fn every_template_is_taken_where_there_is_the_older_version_only() {
     every_template_is_taken("rules-old", Age::Older);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_every_template_is_taken_by_the_oldest_crd() {
+fn every_template_is_taken_by_the_oldest_crd() {
     every_template_is_taken("rules-oldest", Age::Oldest);
 }

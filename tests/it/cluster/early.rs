@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::devices::Devices;
 use super::room::{Room, shared};
-use crate::operator::{Knobs, Operator};
+use crate::operator::{Knobs, Operator, absent};
 
 /// Every one of these failures is known after this time.
 const EARLY: Duration = Duration::from_secs(150);
@@ -266,12 +266,13 @@ fn a_secret_that_is_not_there_is_said_before_anything_is_made() {
 #[ignore = "needs a cluster"]
 fn an_operator_that_is_not_there_is_said_before_anything_is_made() {
     let room = room("core-operator");
+    let _none = absent();
     fails(&room, 7, "operator", GRAPH);
 }
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_that_fails_is_said_with_its_reason() {
+fn a_graph_that_fails_is_said_with_its_reason() {
     let room = room("core-failed");
     let _operator = Operator::start(&room.namespace, &shared("data/crds"), Knobs::default());
     fails(&room, 3, "failed", &GRAPH.replace("replicas: 1", "replicas: 1\n      multinode: {nodeCount: 2}"));
@@ -279,7 +280,7 @@ fn disturbs_a_graph_that_fails_is_said_with_its_reason() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_an_operator_that_processes_nothing_is_said() {
+fn an_operator_that_processes_nothing_is_said() {
     let room = room("core-away");
     let knobs = Knobs { frozen: true, ..Knobs::default() };
     let _operator = Operator::start(&room.namespace, &shared("data/crds"), knobs);

@@ -2,8 +2,9 @@
 //! `KUBECONFIG`, `DYNBENCH_STATIC` (this program, static: load Jobs carry it) and `DYNBENCH_SHARED` (the folder with the
 //! cluster's tool, its examples and the CRDs).
 //!
-//! Every test has a namespace of its own and leaves the cluster as it found it. What would disturb its neighbours (a stopped
-//! API server, a CRD) is named `disturbs_...` and is run apart from the others, one at a time: `.ci/run disturbed`.
+//! Every test has a namespace of its own and leaves the cluster as it found it. Those that need Dynamo's CRDs, or need them
+//! not to be there, wait for one another. What would disturb its neighbours all the same (a stopped API server, a drained
+//! node) is named `disturbs_...`, and is run after the others, one at a time.
 
 mod again;
 mod cache;

@@ -3,6 +3,7 @@
 use dynbench::base::Digest;
 
 use super::room::{OBJECTS, REGISTRY, Room, plan, shared};
+use crate::operator::absent;
 
 const PRIVATE: &str = "198.18.0.11:5001";
 
@@ -207,9 +208,10 @@ spec:
 "#;
 
 #[test]
-#[ignore = "needs a cluster, and installs a CRD"]
-fn disturbs_a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
+#[ignore = "needs a cluster"]
+fn a_graph_that_no_operator_would_ever_start_is_told_before_it_is_made() {
     let room = Room::new("preflight-graph");
+    let _none = absent();
     let crd = shared("data/crds/main-2026-08-21/nvidia.com_dynamographdeployments.yaml").display().to_string();
     room.kubectl(&["create", "-f", &crd]);
     room.world.write("plan.toml", plan("p", &room.namespace, ""));

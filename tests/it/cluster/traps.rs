@@ -150,7 +150,7 @@ fn journal(room: &Room, address: &str) -> String {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_that_is_pending_for_ever_is_given_up_for_its_pods_sake() {
+fn a_graph_that_is_pending_for_ever_is_given_up_for_its_pods_sake() {
     let (_operator, room) = begin("rules-pending", Knobs::default());
     room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
     room.world.write("objects.yaml", graph("type: worker", &MOCKER.replace("dynamo:1.6.1", "absent:1.0.0")));
@@ -161,7 +161,7 @@ fn disturbs_a_graph_that_is_pending_for_ever_is_given_up_for_its_pods_sake() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_successful_status_hides_no_image_that_cannot_be_pulled() {
+fn a_successful_status_hides_no_image_that_cannot_be_pulled() {
     let (_operator, room) = begin("rules-blind", Knobs { blind: true, ..Knobs::default() });
     room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
     room.world.write("objects.yaml", graph("type: worker", &MOCKER.replace("dynamo:1.6.1", "absent:1.0.0")));
@@ -172,7 +172,7 @@ fn disturbs_a_successful_status_hides_no_image_that_cannot_be_pulled() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_that_calls_itself_ready_and_serves_nothing_is_not_measured() {
+fn a_graph_that_calls_itself_ready_and_serves_nothing_is_not_measured() {
     let (_operator, room) = begin("rules-unserved", Knobs::default());
     room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
     // It passes its probes and registers no model.
@@ -189,7 +189,7 @@ fn disturbs_a_graph_that_calls_itself_ready_and_serves_nothing_is_not_measured()
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_that_is_ready_and_answers_late_is_waited_for() {
+fn a_graph_that_is_ready_and_answers_late_is_waited_for() {
     let (_operator, room) = begin("rules-late", Knobs::default());
     // The warm-up would begin while the engine still starts: it must not be what waits.
     let text = plan(&room.namespace, "[1]", "").replace("[load]", "request.timeout = \"5s\"\n\n[load]");
@@ -202,7 +202,7 @@ fn disturbs_a_graph_that_is_ready_and_answers_late_is_waited_for() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_an_old_status_is_not_believed_after_a_change_in_the_middle_of_the_wait() {
+fn an_old_status_is_not_believed_after_a_change_in_the_middle_of_the_wait() {
     // It says successful from the start, and after the change it goes on saying so of the older version for half a minute.
     let knobs = Knobs { blind: true, late: Duration::from_secs(30), ..Knobs::default() };
     let (operator, room) = begin("rules-stale", knobs);
@@ -231,7 +231,7 @@ fn disturbs_an_old_status_is_not_believed_after_a_change_in_the_middle_of_the_wa
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_is_left_alone_when_it_is_used_again_and_gone_when_its_pods_are() {
+fn a_graph_is_left_alone_when_it_is_used_again_and_gone_when_its_pods_are() {
     let (_operator, room) = begin("rules-whole", Knobs { rewrites: true, ..Knobs::default() });
     room.world.write("objects.yaml", graph("type: worker", STUBBORN));
     room.world.write("plan.toml", plan(&room.namespace, "[1]", "teardown = \"never\""));
@@ -252,7 +252,7 @@ fn disturbs_a_graph_is_left_alone_when_it_is_used_again_and_gone_when_its_pods_a
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_run_ends_only_when_the_pods_of_its_graph_are_gone() {
+fn a_run_ends_only_when_the_pods_of_its_graph_are_gone() {
     let (_operator, room) = begin("rules-gone", Knobs::default());
     room.world.write("objects.yaml", graph("type: worker", STUBBORN));
     room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
@@ -264,7 +264,7 @@ fn disturbs_a_run_ends_only_when_the_pods_of_its_graph_are_gone() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_graph_that_shares_its_dynamo_namespace_with_another_is_not_made() {
+fn a_graph_that_shares_its_dynamo_namespace_with_another_is_not_made() {
     let (_operator, room) = begin("rules-shared", Knobs::default());
     room.apply(&older_graph("other", "backendFramework: vllm", "dynamoNamespace: mine"));
     room.world.write("objects.yaml", older_graph("g", "backendFramework: vllm", "dynamoNamespace: mine"));
@@ -276,7 +276,7 @@ fn disturbs_a_graph_that_shares_its_dynamo_namespace_with_another_is_not_made() 
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_strangers_behind_the_service_of_a_graph_are_said() {
+fn strangers_behind_the_service_of_a_graph_are_said() {
     let (_operator, room) = begin("rules-strangers", Knobs::default());
     // As the frontend of another graph in the same `dynamoNamespace` would be.
     room.apply(&format!(
@@ -294,7 +294,7 @@ fn disturbs_strangers_behind_the_service_of_a_graph_are_said() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_too_long_a_name_is_said_before_anything_is_sent() {
+fn too_long_a_name_is_said_before_anything_is_sent() {
     let (_operator, room) = begin("rules-long", Knobs::default());
     let long = graph("type: worker", MOCKER)
         .replace("{name: g}", &format!("{{name: {}}}", "a".repeat(40)))
@@ -310,7 +310,7 @@ fn disturbs_too_long_a_name_is_said_before_anything_is_sent() {
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_an_operator_that_does_nothing_is_said_and_what_it_holds_is_not_called_gone() {
+fn an_operator_that_does_nothing_is_said_and_what_it_holds_is_not_called_gone() {
     let (operator, room) = begin("rules-frozen", Knobs { frozen: true, ..Knobs::default() });
     // As the real one was seen to leave it: its finalizer is there, and nobody takes it off.
     let held = graph("type: worker", MOCKER).replace("{name: g}", "{name: g, finalizers: [nvidia.com/finalizer]}");
@@ -326,7 +326,7 @@ fn disturbs_an_operator_that_does_nothing_is_said_and_what_it_holds_is_not_calle
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_an_admission_that_does_not_answer_is_said_before_anything_is_made() {
+fn an_admission_that_does_not_answer_is_said_before_anything_is_made() {
     for (admission, words) in [
         (Admission::Fails, "the Dynamo operator does not answer"),
         (Admission::Hangs, "the Dynamo operator does not answer"),
@@ -343,7 +343,7 @@ fn disturbs_an_admission_that_does_not_answer_is_said_before_anything_is_made() 
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_claim_of_a_graph_goes_with_it_which_is_said_before_and_a_cache_of_its_own_stays() {
+fn a_claim_of_a_graph_goes_with_it_which_is_said_before_and_a_cache_of_its_own_stays() {
     let (_operator, room) = begin("rules-claims", Knobs::default());
     let claims = "pvcs:\n  - {name: weights, create: true, size: 10Mi, storageClass: standard, volumeAccessMode: ReadWriteOnce}\n  \
                   - {name: cache, create: false}";
@@ -367,7 +367,7 @@ fn disturbs_a_claim_of_a_graph_goes_with_it_which_is_said_before_and_a_cache_of_
 
 #[test]
 #[ignore = "needs a cluster"]
-fn disturbs_a_template_is_deployed_in_the_version_that_an_older_cluster_serves() {
+fn a_template_is_deployed_in_the_version_that_an_older_cluster_serves() {
     let (_operator, room) = begin("rules-older", Knobs { age: Age::Older, ..Knobs::default() });
     let keys = "template = \"dynamo-mocker-disagg\"\nvars = { image = \"dynbench.local/dynamo:1.6.1\", model-path = \
                 \"/models/tiny-llama\", speedup-ratio = 10 }";

@@ -34,4 +34,4 @@ mod work;
 
 pub(crate) use conversion::convert;
 pub(crate) use knobs::{Admission, Age, Knobs};
-pub(crate) use running::Operator;
+pub(crate) use running::{Operator, absent};

@@ -1,7 +1,7 @@
 //! The life of the stand-in: it installs what it needs, answers, and works on one namespace until it is dropped.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,10 +24,15 @@ pub(crate) struct Operator {
     _one: MutexGuard<'static, ()>,
 }
 
+/// There is no stand-in, nor a CRD of one, as long as this is held.
+pub(crate) fn absent() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Operator {
     /// Starts one for a namespace that exists; `crds` is the folder with those of all ages.
     pub(crate) fn start(namespace: &str, crds: &Path, knobs: Knobs) -> Self {
-        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let one = absent();
         let at_start = knobs.clone();
         let knobs = Arc::new(Mutex::new(knobs));
         let end = CancellationToken::new();
