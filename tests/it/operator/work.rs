@@ -203,10 +203,18 @@ impl Work {
     }
 
     async fn write(&self, object: &Value) -> Result<Value, kube::Error> {
+        let mut object = object.clone();
+        let age = self.shared.lock().unwrap().age;
+        for owner in object["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+            if owner["kind"] == GRAPH {
+                // Inside it is of the newest version; the garbage collector knows only what is served.
+                owner["apiVersion"] = json!(stored(age));
+            }
+        }
         let params = PatchParams::apply("stand-in").force();
         let (version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
         let objects = api(&self.client, Some(&self.namespace), version, kind);
-        let stored = objects.patch(name_of(object), &params, &Patch::Apply(object)).await?;
+        let stored = objects.patch(name_of(&object), &params, &Patch::Apply(&object)).await?;
         let mut stored = serde_json::to_value(stored).unwrap();
         stored["apiVersion"] = json!(version);
         stored["kind"] = json!(kind);
