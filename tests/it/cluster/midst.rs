@@ -12,7 +12,7 @@ use super::room::Room;
 use crate::world::{PLAN, Ran, Started};
 
 /// The longest that a session may take: every wait of a run has a limit, and none of them here is long.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Tells of itself as it goes.
 pub(super) const APPLY: &[&str] = &["apply", PLAN, "--events", "events.jsonl"];
@@ -24,7 +24,7 @@ pub(super) fn plan(namespace: &str, vars: &str, lines: &str) -> String {
         r#"schema = 1
 name = "small"
 model.id = "tiny-llama"
-policy.ready-deadline = "1m"
+policy.ready-deadline = "2m"
 {lines}
 
 [workload]

@@ -130,7 +130,8 @@ pub(super) async fn admit(client: &Client, namespace: &str, port: u16, knobs: &K
     }
 }
 
-pub(super) async fn uninstall(client: &Client, namespace: &str, installed: &[String], age: Age) {
+/// Takes away what belongs to one namespace.
+pub(super) async fn uninstall(client: &Client, namespace: &str, age: Age) {
     for kind in WEBHOOKS {
         let configurations = api(client, None, "admissionregistration.k8s.io/v1", kind);
         let _gone = configurations.delete(namespace, &DeleteParams::default()).await;
@@ -145,6 +146,10 @@ pub(super) async fn uninstall(client: &Client, namespace: &str, installed: &[Str
             let _gone = objects.patch(&name, &PatchParams::default(), &none).await;
         }
     }
+}
+
+/// Takes away CRDs.
+pub(super) async fn remove(client: &Client, installed: &[String]) {
     for name in installed {
         gone(client, name).await;
     }

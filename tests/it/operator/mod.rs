@@ -5,6 +5,7 @@
 //! | file | purpose |
 //! | --- | --- |
 //! | `running` | its life; started with [`Operator::start`] |
+//! | `shared` | CRDs of one age, used by several; none |
 //! | `installed` | CRDs and webhooks: put there, and taken away |
 //! | `admission`, `review` | requests over HTTPS; what it says to them |
 //! | `conversion` | v1alpha1 and v1beta1, each from the other |
@@ -29,9 +30,11 @@ mod made;
 mod pods;
 mod review;
 mod running;
+mod shared;
 mod told;
 mod work;
 
 pub(crate) use conversion::convert;
 pub(crate) use knobs::{Admission, Age, Knobs};
-pub(crate) use running::{Operator, absent};
+pub(crate) use running::Operator;
+pub(crate) use shared::absent;
