@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use crate::base::Name;
 use crate::load::{
-    self, Api, Arrivals, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, LocalTokenizer,
-    Pacing, Prompts, RequestShape, Ruler, Totals, this_machine,
+    self, Api, Arrivals, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, Pacing, Prompts,
+    RequestShape, Ruler, TokenizerFile, Totals, TuneOrder, this_machine,
 };
 use crate::measure::{
     Content, Conversations, Facts, Formula, Level, LevelKind, METRICS, PointData, PointMeta, PointSummary, Rate,
@@ -21,6 +21,8 @@ use crate::measure::{
 
 /// Limit for a single question outside of the measurement.
 const QUESTION: Duration = Duration::from_secs(60);
+/// By which share the mean ISL may miss what was asked, as in plans.
+const ISL_TOLERANCE: f64 = 0.02;
 /// How long requests of an open loop may go on after its end.
 const OPEN_GRACE: Duration = Duration::from_secs(30);
 
@@ -174,24 +176,20 @@ pub async fn load_once(
         temperature: None,
         extra: Map::new(),
     };
-    let capabilities = load::canary(&endpoint, &shape, QUESTION).await?.capabilities;
-    let ruler = match &options.tokenizer {
-        Some(path) => {
-            let tokenizer = LocalTokenizer::open(path)?;
-            let text = format!("A {}", options.nonce);
-            let tokens = u32::try_from(tokenizer.count(&text)).unwrap_or(u32::MAX);
-            let overhead = load::template_overhead(&endpoint, &shape, &capabilities, &text, tokens, QUESTION).await?;
-            Ruler::Tokenizer { tokenizer: Arc::new(tokenizer), overhead }
-        }
-        None => load::calibrate(&endpoint, &shape, &capabilities, &options.nonce, QUESTION)
-            .await?
-            .map_or(Ruler::Words, Ruler::Calibrated),
+    let tokenizer = options.tokenizer.as_deref().map(TokenizerFile::at).transpose()?;
+    let order = TuneOrder {
+        shape: shape.clone(),
+        tokenizer: tokenizer.clone(),
+        nonce: options.nonce.clone(),
+        limit: QUESTION,
+        conversations: options.conversations.is_some(),
     };
-    let ruler = Arc::new(ruler);
-    let turn_overhead = match options.conversations {
-        Some(_) => load::turn_overhead(&endpoint, &shape, &capabilities, QUESTION).await?,
-        None => None,
-    };
+    let tuning = order.ask(&endpoint).await?;
+    if let Some(message) = tuning.other_tokenizer(ISL_TOLERANCE) {
+        return Err(AppError::Usage { message, help: Some(load::OTHER_TOKENIZER_HELP.to_owned()) });
+    }
+    let (capabilities, turn_overhead) = (tuning.capabilities, tuning.turn_overhead);
+    let ruler = Arc::new(tuning.ruler(tokenizer).resolve()?);
     let prompts = |level: String, content: &Content| {
         Arc::new(Prompts {
             asker: Asker { seed: options.seed, nonce: options.nonce.clone(), level, repeat: 1, attempt: 1 },
@@ -310,7 +308,7 @@ fn loaded(
     };
     let mut summary = PointSummary::of(&data);
     let rules = ValidityRules {
-        isl_tolerance: 0.02,
+        isl_tolerance: ISL_TOLERANCE,
         osl_tolerance: 0.02,
         max_error_share: 0.01,
         counters: false,

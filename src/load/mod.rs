@@ -86,8 +86,9 @@ pub use shape::run_level;
 pub use sse::{Event, SseError, SseReader};
 pub use worker::{
     Adopted, Alive, Carried, ClockOffset, Done, EndpointRef, Generator, LevelOrder, Lifeline,
-    Measured as MeasuredLevel, MetricsPage, Order, Page, Place, PromptsOrder, Receipt, RulerOrder, Share, Status,
-    TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform, serve_worker, this_machine,
+    Measured as MeasuredLevel, MetricsPage, OTHER_TOKENIZER_HELP, Order, Page, Place, PromptsOrder, Receipt,
+    RulerOrder, Share, Status, TokenizerFile, TuneOrder, Tuning, Work, Worker, WorkerError, WorkerOptions, perform,
+    serve_worker, this_machine,
 };
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ async fn measure(here: &Surroundings<'_>, spill: Option<&Path>) -> Result<StepOu
     let sending = Sending::open(here).await?;
     hooks::run(cx, Moment::BeforeLevel, &ready.endpoint, None).await?;
 
-    let ruler = traffic::ruler(&tuning, traffic::tokenizer(cx, here.deployment)?);
+    let ruler = tuning.ruler(traffic::tokenizer(cx, here.deployment)?);
     let (isl_method, overhead) = (ruler.method(), ruler.overhead());
     let model = &sending.way.endpoint.model;
     let prompts = traffic::prompts(cx, here.deployment, workload, &tuning, ruler, model, &level.to_string());

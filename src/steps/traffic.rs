@@ -56,15 +56,6 @@ pub(super) fn tokenizer(cx: &StepContext, deployment: &Deployment) -> Result<Opt
     path.map(|path| TokenizerFile::at(path)).transpose().map_err(|error| load_failure(&error))
 }
 
-/// The way to make prompts of so many tokens.
-pub(super) fn ruler(tuning: &Tuning, tokenizer: Option<TokenizerFile>) -> RulerOrder {
-    match (tokenizer, &tuning.calibration) {
-        (Some(file), _) => RulerOrder::Tokenizer { file, overhead: tuning.overhead },
-        (None, Some(calibration)) => RulerOrder::Calibrated(calibration.clone()),
-        (None, None) => RulerOrder::Words,
-    }
-}
-
 /// The requests of one level.
 pub(super) fn prompts(
     cx: &StepContext,

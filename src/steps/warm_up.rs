@@ -8,7 +8,7 @@ use super::load::watched;
 use super::sending::{self, Sending};
 use super::surroundings::Surroundings;
 use super::traffic;
-use crate::load::{Carried, Done, LevelOrder, TuneOrder, Tuning, Work};
+use crate::load::{Carried, Done, LevelOrder, OTHER_TOKENIZER_HELP, TuneOrder, Tuning, Work};
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow, Workload};
 use crate::run::{BoxFuture, FailureKind, Progress, StepAction, StepContext, StepFailure, StepOutcome};
 
@@ -88,14 +88,13 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -
     let Carried { done, receipt } = sending.carry_out(here, "tune", Work::Tune(order), &sending::place(cx)).await?;
     sending.acknowledge(cx, &receipt).await?;
     let Done::Tuned(tuning) = done else { return Err(sending::unexpected()) };
-    let allowed = cx.shared.plan.validity.isl_tolerance.max(LEAST_ALLOWED);
-    if let Some(error) = tuning.tokenizer_error.filter(|error| error.abs() > allowed) {
-        let failure = other_tokenizer(error);
+    if let Some(message) = tuning.other_tokenizer(cx.shared.plan.validity.isl_tolerance) {
+        // No prompt would be as long as the plan says, and every point in vain.
         if !here.target.simulated(here.deployment) {
-            return Err(failure);
+            return Err(StepFailure::new(FailureKind::Lasting, message).help(OTHER_TOKENIZER_HELP));
         }
         // The embedded engine counts in its own way, and a rehearsal must be possible.
-        cx.note(failure.message).await?;
+        cx.note(message).await?;
     }
     if counts && tuning.calibration.is_none() {
         cx.note(
@@ -105,22 +104,6 @@ async fn tune(here: &Surroundings<'_>, workload: &Workload, sending: &Sending) -
         .await?;
     }
     Ok(tuning)
-}
-
-/// Difference of a tokenizer's counts that is always allowed: where words and template meet, tokens may join.
-const LEAST_ALLOWED: f64 = 0.02;
-
-/// The plan names the tokenizer of another model: no prompt would be as long as it says, and every point in vain.
-fn other_tokenizer(error: f64) -> StepFailure {
-    let message = format!(
-        "the server counts {:.1} % {} prompt tokens than the plan's tokenizer: it is another model's",
-        100.0 * error.abs(),
-        if error > 0.0 { "more" } else { "fewer" }
-    );
-    StepFailure::new(FailureKind::Lasting, message).help(
-        "name the tokenizer.json of the model that is served, or leave `tokenizer` out: lengths are then those that the \
-         server counts",
-    )
 }
 
 /// Sends the warm-up requests, many at a time.
@@ -137,7 +120,7 @@ async fn send(
     }
     let most = workload.warm_up_concurrency();
     let concurrency = most.min(u32::try_from(requests).unwrap_or(u32::MAX));
-    let ruler = traffic::ruler(tuning, traffic::tokenizer(cx, here.deployment)?);
+    let ruler = tuning.ruler(traffic::tokenizer(cx, here.deployment)?);
     let model = &sending.way.endpoint.model;
     let mut prompts = traffic::prompts(cx, here.deployment, workload, tuning, ruler, model, "warm-up");
     if let Some(conversations) = &mut prompts.content.conversations {

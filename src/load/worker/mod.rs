@@ -36,8 +36,8 @@ pub use client::{Alive, Lifeline, Worker};
 pub use generator::{Adopted, Carried, Generator, Receipt, this_machine};
 pub use offset::ClockOffset;
 pub use order::{
-    Done, EndpointRef, LevelOrder, Measured, MetricsPage, Order, Page, PromptsOrder, RulerOrder, TokenizerFile,
-    TuneOrder, Tuning, Work,
+    Done, EndpointRef, LevelOrder, Measured, MetricsPage, OTHER_TOKENIZER_HELP, Order, Page, PromptsOrder, RulerOrder,
+    TokenizerFile, TuneOrder, Tuning, Work,
 };
 pub use perform::{Place, perform};
 pub use serve::{WorkerError, WorkerOptions, serve_worker};

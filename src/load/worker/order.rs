@@ -256,7 +256,11 @@ impl RulerOrder {
         }
     }
 
-    fn resolve(&self) -> Result<Ruler, LoadError> {
+    /// As whoever makes prompts needs it.
+    ///
+    /// # Errors
+    /// When the tokenizer's file cannot be read, or is none.
+    pub fn resolve(&self) -> Result<Ruler, LoadError> {
         Ok(match self {
             Self::Tokenizer { file, overhead } => {
                 Ruler::Tokenizer { tokenizer: Arc::new(file.open()?), overhead: *overhead }
@@ -325,12 +329,40 @@ pub struct Tuning {
     pub turn_overhead: Option<f64>,
 }
 
+/// Difference of a tokenizer's counts that is always allowed: where words and template meet, tokens may join.
+const LEAST_ALLOWED: f64 = 0.02;
+
+impl Tuning {
+    /// The way to make prompts of so many tokens; `tokenizer` is that of the order.
+    pub fn ruler(&self, tokenizer: Option<TokenizerFile>) -> RulerOrder {
+        match (tokenizer, &self.calibration) {
+            (Some(file), _) => RulerOrder::Tokenizer { file, overhead: self.overhead },
+            (None, Some(calibration)) => RulerOrder::Calibrated(calibration.clone()),
+            (None, None) => RulerOrder::Words,
+        }
+    }
+
+    /// That the tokenizer is another model's, in words; `tolerance` is the share by which lengths may be missed.
+    pub fn other_tokenizer(&self, tolerance: f64) -> Option<String> {
+        let error = self.tokenizer_error.filter(|error| error.abs() > tolerance.max(LEAST_ALLOWED))?;
+        Some(format!(
+            "the server counts {:.1} % {} prompt tokens than the tokenizer: it is another model's",
+            100.0 * error.abs(),
+            if error > 0.0 { "more" } else { "fewer" }
+        ))
+    }
+}
+
+/// What to do about it.
+pub const OTHER_TOKENIZER_HELP: &str = "name the tokenizer.json of the model that is served, or leave the tokenizer out: \
+                                        lengths are then those that the server counts";
+
 impl TuneOrder {
     /// Asks the server.
     ///
     /// # Errors
     /// When a question is not answered.
-    pub(super) async fn ask(&self, endpoint: &Endpoint) -> Result<Tuning, LoadError> {
+    pub async fn ask(&self, endpoint: &Endpoint) -> Result<Tuning, LoadError> {
         let (shape, limit) = (&self.shape, self.limit);
         let capabilities = canary(endpoint, shape, limit).await?.capabilities;
         let mut tuning =

@@ -128,7 +128,10 @@ fn fails(room: &Room, code: i32, snapshot: &str, objects: &str) {
     filters.add_filter(r"\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", "([UID])");
     filters.add_filter(r"198\.18\.\d+\.\d+(:\d+)?", "[IP]");
     filters.add_filter(r"context \S+, ", "context [CONTEXT], ");
-    filters.bind(|| insta::assert_snapshot!(snapshot, ran.essence()));
+    // Whom this machine's resolver knows, and which container's log a node still has, is theirs to say.
+    let essence = ran.essence();
+    let said: Vec<_> = essence.lines().filter(|line| !line.starts_with("note ")).collect();
+    filters.bind(|| insta::assert_snapshot!(snapshot, said.join("\n"), "ran.essence()"));
     assert_eq!(room.left_behind(), "");
 }
 
