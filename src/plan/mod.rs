@@ -16,6 +16,7 @@ mod expand;
 mod expression;
 mod fingerprint;
 mod fit;
+mod judgeable;
 mod keys;
 mod like;
 mod load;

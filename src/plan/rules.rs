@@ -3,6 +3,7 @@
 use super::build::Fields;
 use super::catalog::Catalog;
 use super::fit::{HOOK_PREFIX, near};
+use super::judgeable::check_objectives;
 use super::keys::{MOST_CONCURRENT, OWN_FIELDS};
 use super::model::{Comparison, Deployment, Plan, Values, Workload};
 use super::shapes::{self, SearchOver};
@@ -163,6 +164,7 @@ pub(super) fn check_whole(plan: &Plan, catalog: &Catalog, values: &Values, probl
             );
         }
     }
+    check_objectives(plan, values, problems);
     let tokenizers = std::iter::once((&plan.model.tokenizer, "model.tokenizer".to_owned())).chain(
         plan.deployments
             .values()

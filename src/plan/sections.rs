@@ -104,6 +104,15 @@ pub(super) fn objectives(table: &Table, values: &mut Values, problems: &mut Prob
                 continue;
             }
             let Some(bound) = bound(name, row.unit, entry, problems) else { continue };
+            let same = |other: &&Objective| other.metric == row.id && other.statistic == statistic;
+            if let Some(other) = found.iter().find(same) {
+                problems.push(
+                    Diagnostic::error(format!("`{}` is bounded twice, by {} and by {bound}", row.id, other.bound))
+                        .at(entry.key.clone())
+                        .help(format!("`{name}` is another name of the same metric: keep one of them")),
+                );
+                continue;
+            }
             values.spans.insert(format!("objectives.{}.{statistic}", row.id), entry.place().clone());
             checked.insert(statistic.to_owned(), Value::from(bound));
             found.push(Objective { metric: row.id.to_owned(), statistic: statistic.to_owned(), bound });

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::build::Fields;
+use super::judgeable::is_never_known;
 use super::model::{Objective, Values, Workload};
 use super::trace::{self, Trace};
 use crate::base::{Diagnostic, Name, Problems, format_duration};
@@ -409,6 +410,13 @@ pub(super) fn check(workload: &Workload, values: &Values, problems: &mut Problem
             Diagnostic::error(format!("`{}` has no value for a single request", rule.metric))
                 .at(place("precision.metric"))
                 .help("choose a metric such as time-to-first-token or request-latency"),
+        );
+    }
+    if let Some(never) = is_never_known(workload) {
+        problems.push(
+            Diagnostic::error(format!("`{never}` counts from arrivals, and a closed loop has none"))
+                .at(place("precision.metric"))
+                .help("choose a metric such as time-to-first-token, or give the workload a `request-rate`"),
         );
     }
     let Some(search) = &shape.search else { return };
