@@ -153,11 +153,28 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
         SourceFile { name: SETS_SOURCE.to_owned(), bytes: serde_json::json!(sets).to_string().into_bytes() },
     ];
     let frozen = Frozen { plan: plan.clone(), steps, sources };
-    let unfinished = existing.as_deref().is_some_and(|dir| !matches!(show_run(dir).status, RunStatus::Finished(_)));
+    let known = existing.as_deref().map(show_run);
+    if let Some(known) = known.as_ref().filter(|known| !known.plan.is_empty() && known.plan != plan.name.as_str()) {
+        let (dir, other) = (known.dir.display(), &known.plan);
+        let help = "choose another --output-dir".to_owned();
+        return Err(AppError::Usage { message: format!("{dir} holds a run of the plan {other}"), help: Some(help) });
+    }
+    let status = known.map(|known| known.status);
+    let finished = matches!(status, Some(RunStatus::Finished(_)));
     let run = match existing {
-        Some(dir) if options.edits.resumes() => Run::open(&dir, Arc::clone(&clock))?,
-        Some(dir) if options.edits == EditChoice::Start && (unfinished || output_dir.is_some()) => {
-            return Err(AppError::Unfinished { dir, plan: path.to_owned(), output_dir: options.output_dir.clone() });
+        // Of one that another process works on only that can be said.
+        Some(dir)
+            if options.edits.resumes()
+                || (options.edits == EditChoice::Start && status == Some(RunStatus::Running)) =>
+        {
+            let run = Run::open(&dir, Arc::clone(&clock))?;
+            if !options.edits.resumes() {
+                return Err(unfinished(dir, false, path, &options));
+            }
+            run
+        }
+        Some(dir) if options.edits == EditChoice::Start && (!finished || output_dir.is_some()) => {
+            return Err(unfinished(dir, finished, path, &options));
         }
         Some(_) | None => create(&plan, &frozen, output_dir, Arc::clone(&clock))?,
     };
@@ -191,6 +208,10 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
     let summary = layout.summary();
     let summary = if summary.is_file() { Some(read_text(&summary)?) } else { None };
     Ok(Applied { dir, report, summary, notes })
+}
+
+fn unfinished(dir: PathBuf, finished: bool, plan: &Path, options: &ApplyOptions) -> AppError {
+    AppError::Unfinished { dir, finished, plan: plan.to_owned(), output_dir: options.output_dir.clone() }
 }
 
 /// All steps of a plan whose searches have found this.

@@ -19,11 +19,13 @@ pub enum AppError {
         /// The plan's file.
         path: PathBuf,
     },
-    /// A run of the plan is unfinished and nobody said what to do about it.
-    #[error("the run in {} is not finished", dir.display())]
+    /// A run of the plan is there, unfinished or in the very folder that was asked for, and nobody said what to do about it.
+    #[error("the run in {} is {}", dir.display(), if *finished { "there already" } else { "not finished" })]
     Unfinished {
         /// Its folder.
         dir: PathBuf,
+        /// Whether it is finished.
+        finished: bool,
         /// The plan's file.
         plan: PathBuf,
         /// `--output-dir DIR`, if one was given.

@@ -173,6 +173,11 @@ fn a_folder_of_the_users_own_is_never_wiped() {
         assert!(ran.code == 9 || ran.code == 2, "{}: {}", ran.code, ran.stderr);
         assert_eq!(files(&world.path("out/run")), kept);
     }
+    let ran = world.ends(9, &["apply", PLAN, "--output-dir", "out/run"]);
+    assert!(ran.stderr.contains("the run in out/run is there already"), "{}", ran.stderr);
+    world.write("other.toml", SMALL.replace("name = \"small\"", "name = \"other\""));
+    let ran = world.ends(2, &["apply", "other.toml", "--output-dir", "out/run", "--resume"]);
+    assert!(ran.stderr.contains("out/run holds a run of the plan small"), "{}", ran.stderr);
     world.edit("[1, 2]", "[1, 2, 4]");
     world.ends(0, &["apply", PLAN, "--output-dir", "out/run", "--resume"]);
     assert!(world.path("out/run/agg/c4").is_dir());
@@ -189,8 +194,8 @@ fn a_run_has_one_owner_at_a_time() {
     assert!(ran.stderr.contains("is in use by") && ran.stderr.contains("help: "), "{}", ran.stderr);
     world.ends(8, &["runs", "fsck"]);
     world.ends(8, &["cleanup"]);
-    let ran = world.ends(9, &["apply", PLAN]);
-    assert!(ran.stderr.contains("not finished"), "{}", ran.stderr);
+    let ran = world.ends(8, &["apply", PLAN]);
+    assert!(ran.stderr.contains("is in use by"), "{}", ran.stderr);
     // Killed without a word: what it started is found and ended.
     drop(first);
     world.ends(0, &["cleanup"]);
