@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::AppError;
-use crate::base::{Name, Timestamp, create_dir};
+use crate::base::{Name, Timestamp, create_dir, slug};
 use crate::measure::{CompareRules, PointData};
 use crate::report::{
     DeploymentInfo, Foreign, IMPORTS, Imported, Point, RunInfo, RunResults, StepNote, StepState, read_foreign,
@@ -86,36 +86,71 @@ impl<'a> Beside<'a> {
         out: &Path,
     ) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
         let Foreign { results: found, skipped } = read_foreign(self.path)?;
-        let Some(first) = found.first() else {
+        if found.is_empty() {
             let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
             let skipped = skipped.iter().map(|why| format!("; {why}")).collect::<String>();
             return Err(AppError::Usage {
                 message: format!("there is no result to read at {}{skipped}", self.path.display()),
                 help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
             });
-        };
+        }
         results.info.notes.extend(skipped.into_iter().map(|why| StepNote {
             address: self.name.to_string(),
             state: StepState::Skipped,
             reason: why,
         }));
-        let deployment = DeploymentInfo {
-            name: self.name.clone(),
-            target: first.tool.clone(),
-            gpus: self.gpus,
-            fingerprint: None,
-            engine_arguments: Vec::new(),
-            time_scale: None,
-        };
-        let points = found.into_iter().map(|imported| self.write(imported, out)).collect::<Result<_, _>>()?;
-        Ok((vec![deployment], points))
+        let names = found.iter().map(|one| self.name_of(one, &found)).collect::<Result<Vec<_>, _>>()?;
+        let mut deployments = Vec::<DeploymentInfo>::new();
+        let mut at = 0;
+        for curve in found.chunk_by(|one, other| one.curve() == other.curve()) {
+            let name = &names[at];
+            at += curve.len();
+            if deployments.iter().any(|known| known.name == *name) {
+                return Err(AppError::Usage {
+                    message: format!(
+                        "{} holds results of two models whose names differ by signs only",
+                        self.path.display()
+                    ),
+                    help: Some("give each a name of its own: `--with NAME=FILE`".to_owned()),
+                });
+            }
+            deployments.push(DeploymentInfo {
+                name: name.clone(),
+                target: curve[0].tool.clone(),
+                gpus: self.gpus,
+                fingerprint: None,
+                engine_arguments: Vec::new(),
+                time_scale: None,
+            });
+        }
+        let points = found.into_iter().zip(&names).map(|(imported, name)| self.write(imported, name, out));
+        let points = points.collect::<Result<_, _>>()?;
+        Ok((deployments, points))
     }
 
-    fn write(&self, imported: Imported, out: &Path) -> Result<Point, AppError> {
+    /// The name of the deployment that a result is of: with the tool, where there are results of several, and with the
+    /// model, where the tool's are of several.
+    fn name_of(&self, one: &Imported, all: &[Imported]) -> Result<Name, AppError> {
+        let (by, model) = one.curve();
+        let mut name = self.name.to_string();
+        if all.iter().any(|other| other.by != by) {
+            name = format!("{name}-{by}");
+        }
+        if all.iter().any(|other| other.by == by && other.curve() != one.curve()) {
+            let model = slug(model.rsplit('/').next().unwrap_or(model));
+            name = format!("{name}-{}", if model.is_empty() { "unknown" } else { &model });
+        }
+        Name::new(&name).map_err(|error| AppError::Usage {
+            message: format!("`{name}` cannot name a deployment: {error}"),
+            help: Some("choose a shorter name, or name each file: `--with NAME=PATH`".to_owned()),
+        })
+    }
+
+    fn write(&self, imported: Imported, name: &Name, out: &Path) -> Result<Point, AppError> {
         let Imported { mut summary, records, .. } = imported;
-        summary.meta.deployment = self.name.clone();
+        summary.meta.deployment = name.clone();
         summary.set_gpus(self.gpus);
-        let mut dir = out.join(self.name.as_str()).join(summary.meta.level.to_string());
+        let mut dir = out.join(name.as_str()).join(summary.meta.level.to_string());
         if summary.meta.repeat > 1 {
             dir.push(format!("r{}", summary.meta.repeat));
         }

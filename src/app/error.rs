@@ -131,6 +131,7 @@ impl AppError {
                     std::iter::once(refusal.address.to_string()).chain(differences)
                 })
                 .collect(),
+            Self::Run(RunError::Ambiguous { runs, .. }) => runs.clone(),
             Self::Target(error) => error.details.clone(),
             _ => Vec::new(),
         }

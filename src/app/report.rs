@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use super::apply::RESULTS;
 use super::beside::{Beside, nothing_of_our_own};
 use super::error::AppError;
+use crate::measure::STATISTICS;
 use crate::plan::Plan;
 use crate::report::plots::{CustomPlot, Drawn, Group, PLOTS, Picture, Scale};
-use crate::report::{RunResults, is_foreign, read_info, summary_text, write_run_results, write_summary};
-use crate::run::{RunError, RunLayout, find_run, frozen_of, read_state};
+use crate::report::{
+    IMPORTS, ReportError, RunInfo, RunResults, StepNote, StepState, is_foreign, read_info, summary_text,
+    write_run_results, write_summary,
+};
+use crate::run::{RunError, RunLayout, damaged_results, faults, find_run, frozen_of, read_state, show_run};
 use crate::steps;
 
 /// What to write, and where.
@@ -46,6 +50,8 @@ pub struct Reported {
     pub drawings: Vec<(String, Drawing)>,
     /// All points.
     pub results: RunResults,
+    /// What is not as it was measured, which SUMMARY.txt says too.
+    pub damage: Vec<StepNote>,
 }
 
 /// Writes SUMMARY.txt, results.json, results.csv and pictures.
@@ -53,17 +59,14 @@ pub struct Reported {
 /// # Errors
 /// When there is no such run or plot, its data cannot be read, or a file cannot be written.
 pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
-    let (mut results, own_plots, run) = match find_run(Path::new(RESULTS), None, &options.run) {
-        Ok(run) => {
-            let layout = RunLayout::new(&run);
-            let state = read_state(&layout)?;
-            let (plan, frozen_steps) = frozen_of(&run)?;
-            let results = read(&run, &plan, &state.reports(&frozen_steps), state.run())?;
-            (results, steps::plot_settings(&plan), Some(run))
+    let path = Path::new(&options.run);
+    let (OfRun { mut results, plots: own_plots, damage }, run) = match find_run(Path::new(RESULTS), None, &options.run)
+    {
+        Ok(run) => (of_run(&run)?, Some(run)),
+        Err(RunError::NotARun { .. }) if is_foreign(path) => {
+            (OfRun { results: nothing_of_our_own(path), plots: Vec::new(), damage: Vec::new() }, None)
         }
-        Err(RunError::NotARun { .. }) if is_foreign(Path::new(&options.run)) => {
-            (nothing_of_our_own(Path::new(&options.run)), Vec::new(), None)
-        }
+        Err(RunError::NotARun { .. }) if path.exists() => return Err(no_results(path)),
         Err(error) => return Err(error.into()),
     };
     let mut beside = Vec::new();
@@ -74,7 +77,16 @@ pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
         beside.push(Beside::parse(text)?);
     }
     let dir = match (&options.out, run) {
-        (Some(out), _) => out.clone(),
+        (Some(out), run) => {
+            let is_own = run.is_some_and(|run| beside.is_empty() && is_same(&run, out));
+            if RunLayout::new(out).inner().exists() && !is_own {
+                return Err(AppError::Usage {
+                    message: format!("{} is a run, and holds what that run measured", out.display()),
+                    help: Some("name another folder: `--out DIR`".to_owned()),
+                });
+            }
+            out.clone()
+        }
         (None, Some(run)) if beside.is_empty() => run,
         // A run's own folder holds what that run measured, and nothing else.
         (None, _) => {
@@ -100,7 +112,79 @@ pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
         Drawn::Files { id, files } => (id, Drawing::Files(files.to_vec())),
         Drawn::LeftOut { id, why } => (id, Drawing::LeftOut(why.to_string())),
     });
-    Ok(Reported { drawings: drawings.collect(), summary: summary_text(&results), dir, results })
+    Ok(Reported { drawings: drawings.collect(), summary: summary_text(&results), dir, results, damage })
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+fn no_results(path: &Path) -> AppError {
+    let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
+    AppError::Usage {
+        message: format!("{} holds no results", path.display()),
+        help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// What a run's own folder gives.
+struct OfRun {
+    results: RunResults,
+    /// Plots of the plan.
+    plots: Vec<CustomPlot>,
+    /// Also among the notes of `results`.
+    damage: Vec<StepNote>,
+}
+
+fn of_run(run: &Path) -> Result<OfRun, AppError> {
+    let known = read_state(&RunLayout::new(run)).and_then(|state| Ok((state, frozen_of(run)?)));
+    let (mut results, plots, damaged) = match known {
+        Ok((state, (plan, steps_of_run))) => {
+            let results = read(run, &plan, &state.reports(&steps_of_run), state.run())?;
+            let damaged = damaged_results(run)?.into_iter().map(|(step, what)| (step, not_as_measured(&what)));
+            (results, steps::plot_settings(&plan), damaged.collect::<Vec<_>>())
+        }
+        // What was published is still there, and can be read without them.
+        Err(error @ (RunError::Damaged { .. } | RunError::Impossible { .. } | RunError::Decode { .. })) => {
+            let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            let what =
+                format!("{error}{cause}; these are the points that were published, whatever became of them since");
+            let results = without_journal(run)?;
+            let mut damaged = vec![("journal".to_owned(), what)];
+            for point in &results.points {
+                let faults = faults(&point.dir).into_iter();
+                damaged
+                    .extend(faults.map(|fault| (point.summary.meta.deployment.to_string(), not_as_measured(&fault))));
+            }
+            (results, Vec::new(), damaged)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let note = |(address, reason): (String, String)| StepNote { address, state: StepState::Lost, reason };
+    let damage: Vec<_> = damaged.into_iter().map(note).collect();
+    // Those of a report before this one stand in what it wrote.
+    results.info.notes.retain(|note| !damage.contains(note));
+    results.info.notes.extend(damage.iter().cloned());
+    Ok(OfRun { results, plots, damage })
+}
+
+fn not_as_measured(what: &str) -> String {
+    format!("not as it was measured: {what}")
+}
+
+/// The published points of a run whose journal or frozen plan is damaged.
+fn without_journal(run: &Path) -> Result<RunResults, AppError> {
+    let info = match read_info(run) {
+        Ok(info) => info,
+        // It got no further than its points.
+        Err(ReportError::File(_)) => {
+            let shown = show_run(run);
+            RunInfo { plan: shown.plan, run: shown.id, ..nothing_of_our_own(run).info }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(RunResults::read(run, info)?)
 }
 
 fn read(run: &Path, plan: &Plan, states: &[crate::run::StepReport], id: &str) -> Result<RunResults, AppError> {
@@ -166,7 +250,13 @@ fn parse(spec: &str, number: usize) -> Result<CustomPlot, AppError> {
         match key.trim() {
             "x" => plot.x = quantity(value)?,
             "y" => plot.y = quantity(value)?,
-            "statistic" => value.clone_into(&mut plot.statistic),
+            "statistic" if STATISTICS.contains(&value) => value.clone_into(&mut plot.statistic),
+            "statistic" => {
+                return Err(AppError::Usage {
+                    message: format!("there is no statistic `{value}`"),
+                    help: Some(format!("there are {}", STATISTICS.join(", "))),
+                });
+            }
             "group" => plot.group = Group::parse(value).ok_or_else(|| wrong(format!("there is no group `{value}`")))?,
             "scale" => plot.scale = Scale::parse(value).ok_or_else(|| wrong(format!("there is no scale `{value}`")))?,
             "filter" => plot.filter.push(value.to_owned()),

@@ -29,6 +29,13 @@ impl Timestamp {
         Duration::from_nanos(later.0.saturating_sub(self.0))
     }
 
+    /// What [`Timestamp::compact`] wrote; `None` for anything else.
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        let moment = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
+        let moment = jiff::tz::TimeZone::UTC.to_timestamp(moment).ok()?;
+        u64::try_from(moment.as_nanosecond()).ok().map(Self)
+    }
+
     /// `20261124-221003`: for run ids and file names.
     pub fn compact(self) -> String {
         let whole = jiff::Timestamp::from_nanosecond(i128::from(self.0))
@@ -107,6 +114,8 @@ mod tests {
         assert_eq!(moment.compact(), "20261124-221003");
         assert_eq!(Timestamp::parse("2026-11-24T22:10:03.250Z"), Some(Timestamp(1_795_558_203_250_000_000)));
         assert_eq!(Timestamp::parse("yesterday"), None);
+        assert_eq!(Timestamp::parse_compact("20261124-221003"), Some(Timestamp(1_795_558_203_000_000_000)));
+        assert_eq!(Timestamp::parse_compact("20261124"), None);
     }
 
     #[test]

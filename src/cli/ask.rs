@@ -44,7 +44,7 @@ pub(super) fn check(arguments: &Check) -> Result<ExitCode, AppError> {
         }
     }
     if arguments.json {
-        print::json(&all);
+        print::json(&all)?;
     }
     Ok(code)
 }
@@ -73,10 +73,10 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<ExitCode, AppError> {
         if arguments.server {
             json["server"] = cluster::views_json(&views);
         }
-        print::json(&json);
+        print::json(&json)?;
     } else {
-        print::out(&preview_text(&checked, &preview));
-        print::out(&cluster::views_text(&views));
+        print::out(&preview_text(&checked, &preview))?;
+        print::out(&cluster::views_text(&views))?;
     }
     if views.iter().any(|view| view.preflight.is_err()) {
         return Ok(ExitCode::PREFLIGHT);
@@ -133,7 +133,7 @@ pub(super) fn cost(preview: &Preview) -> String {
 pub(super) fn render(arguments: &Render) -> Result<ExitCode, AppError> {
     let (_, plan) = checked(&arguments.file)?;
     for file in app::render(&plan, &arguments.out, arguments.api_version.into())? {
-        print::out(&format!("{}\n", file.display()));
+        print::out(&format!("{}\n", file.display()))?;
     }
     Ok(ExitCode::DONE)
 }
@@ -144,6 +144,6 @@ pub(super) fn graph(arguments: &Graph) -> Result<ExitCode, AppError> {
     print::out(&match arguments.format {
         GraphFormat::Dot => app::dot(&steps),
         GraphFormat::Mermaid => app::mermaid(&steps),
-    });
+    })?;
     Ok(ExitCode::DONE)
 }

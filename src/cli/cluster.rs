@@ -41,27 +41,27 @@ pub(super) fn cleanup(arguments: &Cleanup) -> Result<ExitCode, AppError> {
     let say = talk();
     if arguments.dry_run {
         let (left, runs) = runtime()?.block_on(app::leftovers(&scope, &say))?;
-        return Ok(would_end(&left, &runs, arguments.json));
+        return would_end(&left, &runs, arguments.json);
     }
     let (cleaned, runs) = runtime()?.block_on(app::cleanup(&scope, &say))?;
-    Ok(ended(&cleaned, &runs, arguments.json))
+    ended(&cleaned, &runs, arguments.json)
 }
 
-fn would_end(left: &[Leftover], runs: &[FoundRun], as_json: bool) -> ExitCode {
+fn would_end(left: &[Leftover], runs: &[FoundRun], as_json: bool) -> Result<ExitCode, AppError> {
     if as_json {
         let left: Vec<_> = left.iter().map(|left| json!({"run-dir": left.run, "what": left.what})).collect();
-        print::json(&json!({"leftovers": left, "runs": runs}));
-        return ExitCode::DONE;
+        print::json(&json!({"leftovers": left, "runs": runs}))?;
+        return Ok(ExitCode::DONE);
     }
     for left in left {
-        print::out(&format!("{}: would end {}\n", left.run.display(), left.what));
+        print::out(&format!("{}: would end {}\n", left.run.display(), left.what))?;
     }
     for run in runs {
         match &run.spared {
-            Some(why) => print::out(&format!("run {} ({}): would be left alone: {why}\n", run.run, run.place)),
+            Some(why) => print::out(&format!("run {} ({}): would be left alone: {why}\n", run.run, run.place))?,
             None => {
                 for object in &run.objects {
-                    print::out(&format!("run {} ({}): would delete {object}\n", run.run, run.place));
+                    print::out(&format!("run {} ({}): would delete {object}\n", run.run, run.place))?;
                 }
             }
         }
@@ -69,42 +69,46 @@ fn would_end(left: &[Leftover], runs: &[FoundRun], as_json: bool) -> ExitCode {
     if left.is_empty() && runs.is_empty() {
         print::say("nothing was left behind");
     }
-    ExitCode::DONE
+    Ok(ExitCode::DONE)
 }
 
-fn ended(cleaned: &[Cleaned], runs: &[FoundRun], as_json: bool) -> ExitCode {
+fn ended(cleaned: &[Cleaned], runs: &[FoundRun], as_json: bool) -> Result<ExitCode, AppError> {
     let leaks = cleaned.iter().any(|one| one.failed.is_some())
         || runs.iter().any(|run| run.swept.as_ref().is_some_and(|swept| !swept.is_clean()));
     let code = if leaks { ExitCode::LEAKED } else { ExitCode::DONE };
     if as_json {
         let one = |one: &Cleaned| json!({"run-dir": one.leftover.run, "what": one.leftover.what, "failed": one.failed});
-        print::json(&json!({"ended": cleaned.iter().map(one).collect::<Vec<_>>(), "runs": runs}));
-        return code;
+        print::json(&json!({"ended": cleaned.iter().map(one).collect::<Vec<_>>(), "runs": runs}))?;
+        return Ok(code);
     }
     if cleaned.is_empty() && runs.is_empty() {
         print::say("nothing was left behind");
     }
+    let mut out = String::new();
     for cleaned in cleaned {
         let place = cleaned.leftover.run.display();
         match &cleaned.failed {
-            None => print::out(&format!("{place}: ended {}\n", cleaned.leftover.what)),
+            None => out.push_str(&format!("{place}: ended {}\n", cleaned.leftover.what)),
             Some(why) => print::say(&format!("{place}: {why}")),
         }
     }
     for run in runs {
         let place = format!("run {} ({})", run.run, run.place);
         match (&run.spared, &run.swept) {
-            (Some(why), _) => print::out(&format!("{place}: left alone: {why}\n")),
-            (None, Some(swept)) => print_swept(&place, swept),
+            (Some(why), _) => out.push_str(&format!("{place}: left alone: {why}\n")),
+            (None, Some(swept)) => say_swept(&place, swept, &mut out),
             (None, None) => {}
         }
     }
-    code
+    // What is left is said also when this cannot be printed.
+    print::out(&out)?;
+    Ok(code)
 }
 
-fn print_swept(place: &str, swept: &Swept) {
+/// Adds what was deleted to the data, and says the rest.
+fn say_swept(place: &str, swept: &Swept, out: &mut String) {
     for gone in &swept.gone {
-        print::out(&format!("{place}: deleted {gone}\n"));
+        out.push_str(&format!("{place}: deleted {gone}\n"));
     }
     for stays in &swept.stays {
         print::say(&format!("{place}: {stays}"));
@@ -119,7 +123,7 @@ fn print_swept(place: &str, swept: &Swept) {
 
 pub(super) fn rbac(file: &PlanFile) -> Result<ExitCode, AppError> {
     let (_, plan) = ask::checked(file)?;
-    print::out(&app::rbac(&plan)?);
+    print::out(&app::rbac(&plan)?)?;
     Ok(ExitCode::DONE)
 }
 
@@ -128,7 +132,11 @@ pub(super) fn reap(arguments: &Reap) -> Result<ExitCode, AppError> {
     let reaping = app::reap(&arguments.run, arguments.namespace.as_deref(), &arguments.after, &say);
     match runtime()?.block_on(reaping)? {
         None => print::say(&format!("run {} is over", arguments.run)),
-        Some(swept) => print_swept(&format!("run {}", arguments.run), &swept),
+        Some(swept) => {
+            let mut out = String::new();
+            say_swept(&format!("run {}", arguments.run), &swept, &mut out);
+            print::out(&out)?;
+        }
     }
     Ok(ExitCode::DONE)
 }

@@ -18,6 +18,9 @@ pub(super) fn report(arguments: &Report) -> Result<ExitCode, AppError> {
         out: arguments.out.clone(),
     };
     let reported = app::report(&options)?;
+    for damage in &reported.damage {
+        print::say(&format!("warning: {}: {}", damage.address, damage.reason));
+    }
     let mut code = ExitCode::DONE;
     let mut files = 0;
     for (id, drawing) in &reported.drawings {
@@ -33,9 +36,9 @@ pub(super) fn report(arguments: &Report) -> Result<ExitCode, AppError> {
     }
     if arguments.json {
         let points: Vec<_> = reported.results.points.iter().map(|point| &point.summary).collect();
-        print::json(&json!({ "run": reported.results.info, "points": points }));
+        print::json(&json!({ "run": reported.results.info, "points": points }))?;
     } else {
-        print::out(&reported.summary);
+        print::out(&reported.summary)?;
     }
     print::say(&format!("wrote SUMMARY.txt and {files} pictures to {}", reported.dir.display()));
     Ok(code)
@@ -52,7 +55,7 @@ pub(super) fn explain(arguments: &Explain) -> Result<ExitCode, AppError> {
     };
     let found = app::explain(&arguments.run, &arguments.address, plan.as_ref())?;
     if arguments.json {
-        print::json(&found);
+        print::json(&found)?;
         return Ok(ExitCode::DONE);
     }
     let mut out = format!("{}\n  run: {}\n  does: {}\n", found.step.address, found.run.display(), found.step.summary);
@@ -72,7 +75,7 @@ pub(super) fn explain(arguments: &Explain) -> Result<ExitCode, AppError> {
             }
         }
     }
-    print::out(&out);
+    print::out(&out)?;
     Ok(ExitCode::DONE)
 }
 
@@ -95,7 +98,7 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode, AppError> {
                 "obligations": run.obligations,
             })
         });
-        print::json(&rows.collect::<Vec<_>>());
+        print::json(&rows.collect::<Vec<_>>())?;
         return Ok(ExitCode::DONE);
     }
     if runs.is_empty() {
@@ -106,7 +109,7 @@ pub(super) fn list(as_json: bool) -> Result<ExitCode, AppError> {
             0 => String::new(),
             open => format!("  {open} left to clean up"),
         };
-        print::out(&format!("{:<22} {:<28} {:<14} {}{open}\n", run.id, run.plan, status(&run.status), run.created));
+        print::out(&format!("{:<22} {:<28} {:<14} {}{open}\n", run.id, run.plan, status(&run.status), run.created))?;
     }
     Ok(ExitCode::DONE)
 }
@@ -119,7 +122,7 @@ pub(super) fn show(run: &str, as_json: bool) -> Result<ExitCode, AppError> {
             "run": info.id, "plan": info.plan, "dir": info.dir, "created": info.created,
             "status": status(&info.status), "sessions": info.sessions, "obligations": info.obligations, "steps": steps,
             "seconds": {"all": spent.sessions.as_secs_f64(), "steps": kinds.collect::<serde_json::Map<_, _>>()},
-        }));
+        }))?;
         return Ok(ExitCode::DONE);
     }
     let mut out = format!(
@@ -148,7 +151,7 @@ pub(super) fn show(run: &str, as_json: bool) -> Result<ExitCode, AppError> {
     for open in &info.obligations {
         out.push_str(&format!("left to clean up: {}\n", open.what));
     }
-    print::out(&out);
+    print::out(&out)?;
     Ok(ExitCode::DONE)
 }
 
@@ -159,7 +162,7 @@ pub(super) fn prune(keep: usize, dry_run: bool) -> Result<ExitCode, AppError> {
             (None, true) => "would be removed".to_owned(),
             (None, false) => "removed".to_owned(),
         };
-        print::out(&format!("{}: {what}\n", pruned.dir.display()));
+        print::out(&format!("{}: {what}\n", pruned.dir.display()))?;
     }
     Ok(ExitCode::DONE)
 }
@@ -169,7 +172,7 @@ pub(super) fn fsck(run: &str) -> Result<ExitCode, AppError> {
     let bad = findings.iter().any(|finding| !finding.mended);
     for finding in &findings {
         let state = if finding.mended { "mended" } else { "broken" };
-        print::out(&format!("{state}: {}\n", finding.what));
+        print::out(&format!("{state}: {}\n", finding.what))?;
         if !finding.mended {
             print::say(&format!("  help: {}", finding.help));
         }
@@ -188,6 +191,6 @@ pub(super) fn export(run: &str, file: &Path) -> Result<ExitCode, AppError> {
 
 pub(super) fn import(file: &Path) -> Result<ExitCode, AppError> {
     let dir = app::import(file)?;
-    print::out(&format!("{}\n", dir.display()));
+    print::out(&format!("{}\n", dir.display()))?;
     Ok(ExitCode::DONE)
 }

@@ -45,23 +45,23 @@ fn run(command: Command) -> Result<ExitCode, AppError> {
         Command::Simulate(arguments) => engine::simulate(&arguments),
         Command::Load(arguments) => once::load(&arguments),
         Command::Schema => {
-            print::json(&app::schema());
+            print::json(&app::schema())?;
             Ok(ExitCode::DONE)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dynbench", &mut script);
-            print::out(&String::from_utf8_lossy(&script));
+            print::out(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::DONE)
         }
         Command::Templates(Templates::List) => {
             for (name, about) in app::templates() {
-                print::out(&format!("{name:<31} {about}\n"));
+                print::out(&format!("{name:<31} {about}\n"))?;
             }
             Ok(ExitCode::DONE)
         }
         Command::Templates(Templates::Show { name }) => {
-            print::out(&app::show_template(&name)?);
+            print::out(&app::show_template(&name)?)?;
             Ok(ExitCode::DONE)
         }
         Command::Image(arguments) => worker::image(&arguments),

@@ -103,9 +103,9 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
         write_records(path, &loaded).map_err(|source| FileError::new("write", path, source))?;
     }
     if arguments.json {
-        print::json(&loaded.to_json());
+        print::json(&loaded.to_json())?;
     } else {
-        print::out(&text(&loaded));
+        print::out(&text(&loaded))?;
     }
     if let Some(failed) = &loaded.failed {
         print::say(&format!("the level failed: {failed}"));

@@ -90,7 +90,7 @@ pub(super) fn apply(arguments: &Apply) -> Result<ExitCode, AppError> {
     if let Ok(Err(error)) = shown {
         print::error(&AppError::File(error));
     }
-    Ok(conclude(arguments, &applied, to_stdout))
+    conclude(arguments, &applied, to_stdout)
 }
 
 /// Shows events, and writes them if asked to, on a thread of its own: neither can hold up the run.
@@ -133,17 +133,20 @@ fn write_line(writer: &mut dyn Write, event: &RunEvent) -> io::Result<()> {
 }
 
 /// The last words: what came out, what is wrong, how to go on.
-fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> ExitCode {
+fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Result<ExitCode, AppError> {
     let report = &applied.report;
     let code = report.exit_code();
-    if arguments.json {
-        print::json(&json!({
+    // What to do next is said also when this cannot be printed.
+    let printed = if arguments.json {
+        let outcome = json!({
             "run-dir": applied.dir, "code": code, "causes": report.causes, "steps": report.steps,
             "outstanding": report.outstanding, "obligations": report.obligations, "unrecorded": report.unrecorded,
-        }));
-    } else if let Some(summary) = applied.summary.as_ref().filter(|_| !events_on_stdout) {
-        print::out(summary);
-    }
+        });
+        if events_on_stdout { print::json_line(&outcome) } else { print::json(&outcome) }
+    } else {
+        let summary = applied.summary.as_ref().filter(|_| !events_on_stdout);
+        summary.map_or(Ok(()), |summary| print::out(summary))
+    };
     let counts: Vec<_> = report.counts().into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     print::say(&format!("\nsteps: {}", counts.join(", ")));
     for cause in &report.causes {
@@ -173,5 +176,5 @@ fn conclude(arguments: &Apply, applied: &Applied, events_on_stdout: bool) -> Exi
     if io::stderr().is_terminal() && code == ExitCode::DONE {
         print::say(&format!("pictures: {}", applied.dir.join("plots").display()));
     }
-    code
+    printed.map(|()| code)
 }

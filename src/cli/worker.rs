@@ -49,7 +49,7 @@ pub(super) fn image(arguments: &ImageArguments) -> Result<ExitCode, AppError> {
         print::say(line);
     }
     if let Some(reference) = &made.reference {
-        print::out(&format!("{reference}\n"));
+        print::out(&format!("{reference}\n"))?;
     }
     Ok(ExitCode::DONE)
 }

@@ -73,12 +73,22 @@ pub(super) fn duration_seconds(point: &PointData) -> Option<f64> {
 }
 
 fn per_second(point: &PointData, amount: impl Fn(&RequestRecord) -> f64) -> Option<f64> {
-    let total: f64 = point.records.iter().filter(|record| record.is_ok()).map(amount).sum();
+    // Not `sum`: that of nothing is -0.
+    let total = point.records.iter().filter(|record| record.is_ok()).map(amount).fold(0.0, |sum, more| sum + more);
     Some(total / duration_seconds(point)?)
 }
 
 fn output_throughput(point: &PointData) -> Option<f64> {
     per_second(point, |record| f64::from(record.output_tokens.unwrap_or(0)))
+}
+
+/// `None` when the prompt tokens of a successful request are unknown.
+fn total_throughput(point: &PointData) -> Option<f64> {
+    let prompt = |record: &RequestRecord| record.prompt_tokens.or(record.isl);
+    if point.records.iter().any(|record| record.is_ok() && prompt(record).is_none()) {
+        return None;
+    }
+    per_second(point, |record| f64::from(prompt(record).unwrap_or(0)) + f64::from(record.output_tokens.unwrap_or(0)))
 }
 
 /// Output tokens per second while every user was busy with a recorded request. `None` when that window is under a tenth
@@ -324,10 +334,7 @@ pub const METRICS: &[Metric] = &[
         unit: "tok/s",
         better: Better::Higher,
         definition: "sum of (prompt tokens as the server counts them + N) / (last end - first send)",
-        formula: Formula::PerPoint(|point| {
-            let prompt = |record: &RequestRecord| record.prompt_tokens.or(record.isl).unwrap_or(0);
-            per_second(point, |record| f64::from(prompt(record)) + f64::from(record.output_tokens.unwrap_or(0)))
-        }),
+        formula: Formula::PerPoint(total_throughput),
     },
     Metric {
         id: "effective-concurrency",
@@ -469,5 +476,23 @@ mod tests {
         close("goodput-share", 100.0 * 20.0 / 21.0);
         let latency = &found.distributions["normalised-latency"];
         assert!((latency.mean - found.distributions["request-latency"].mean / 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn prompts_of_unknown_length_are_not_taken_for_none() {
+        let mut data = point(Shape { requests: 4, ..Shape::default() });
+        (data.records[2].prompt_tokens, data.records[2].isl) = (None, None);
+        let found = crate::measure::PointSummary::of(&data);
+        assert!(!found.values.contains_key("total-throughput") && found.values.contains_key("output-throughput"));
+        data.records[2].isl = Some(7);
+        assert!(crate::measure::PointSummary::of(&data).values.contains_key("total-throughput"));
+    }
+
+    #[test]
+    fn without_a_success_throughput_is_zero_and_not_less() {
+        let found = summary(Shape { requests: 4, fail_every: 1, ..Shape::default() });
+        for id in ["request-throughput", "output-throughput", "total-throughput"] {
+            assert_eq!(found.values[id].to_bits(), 0.0_f64.to_bits(), "{id}");
+        }
     }
 }

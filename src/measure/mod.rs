@@ -57,7 +57,7 @@ pub use server::{
     server_series, server_view,
 };
 pub use spill::{RawResponse, SpillReader, SpillWriter};
-pub use stats::{Distribution, PERCENTILES, percentile, smallest_sample};
+pub use stats::{Distribution, PERCENTILES, STATISTICS, percentile, smallest_sample};
 pub use steady::{COV_LIMIT, DRIFT_LIMIT, SteadyCheck, SteadyState, SteadyWindow, TREND_ALPHA};
 pub use summary::{Asked, CounterCheck, PointSummary};
 pub use validity::{Breach, NOT_SUSTAINED, RESTARTED, TRANSPORT, ValidityRules, excuse, judge};

@@ -74,7 +74,7 @@ impl Distribution {
         if self.requests() < smallest_sample(p) { None } else { self.percentile(p) }
     }
 
-    /// A statistic by its name: `mean`, `std`, `min`, `max`, `p50`, ...; percentiles only when they may be printed.
+    /// A statistic by its name, one of [`STATISTICS`]; percentiles only when they may be printed.
     pub fn statistic(&self, name: &str) -> Option<f64> {
         let found = match name {
             "mean" => Some(self.mean),
@@ -86,6 +86,10 @@ impl Distribution {
         found.filter(|value| !value.is_nan())
     }
 }
+
+/// Names of all statistics of a distribution.
+pub const STATISTICS: &[&str] =
+    &["mean", "std", "min", "max", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"];
 
 /// Arithmetic mean of at least one value.
 pub(super) fn mean_of(values: &[f64]) -> f64 {

@@ -256,7 +256,7 @@ pub(super) const PLOT: &[Key] = &[
     required("y", AXIS, "metric on the vertical axis"),
     defaulted(
         "statistic",
-        Shape::Choice(&["mean", "std", "min", "max", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"]),
+        Shape::Choice(crate::measure::STATISTICS),
         "\"mean\"",
         "which statistic of metrics that have one value per request",
     ),

@@ -20,6 +20,16 @@ pub enum ReportError {
         /// What the reader said.
         source: serde_json::Error,
     },
+    /// A result of another tool that says what no measurement gives.
+    #[error("{} is no result: `{field}` is {value}, and cannot be below zero", path.display())]
+    BelowZero {
+        /// The file.
+        path: PathBuf,
+        /// Which of its fields.
+        field: String,
+        /// What stands there.
+        value: f64,
+    },
     /// A file that says it is something else.
     #[error("{} is not a file of `{expected}`", path.display())]
     OtherFormat {

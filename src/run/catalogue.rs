@@ -116,7 +116,7 @@ fn fill(info: &mut RunInfo, layout: &RunLayout, state: &RunState) {
 /// one run has.
 ///
 /// # Errors
-/// [`RunError::NotARun`] when none or several are named so; when folders cannot be listed.
+/// [`RunError::NotARun`] when none is named so, [`RunError::Ambiguous`] when several are; when folders cannot be listed.
 pub fn find_run(results: &Path, plan: Option<&str>, text: &str) -> Result<PathBuf, RunError> {
     let direct = Path::new(text);
     if RunLayout::new(direct).journal().is_file() {
@@ -127,9 +127,12 @@ pub fn find_run(results: &Path, plan: Option<&str>, text: &str) -> Result<PathBu
     if text == "latest" {
         return runs.pop().map(|run| run.dir).ok_or_else(|| RunError::NotARun { dir: results.join("latest") });
     }
-    let mut named = runs.into_iter().filter(|run| run.id.starts_with(text) || run.id.ends_with(text));
-    match (named.next(), named.next()) {
-        (Some(run), None) => Ok(run.dir),
-        (Some(_) | None, _) => Err(RunError::NotARun { dir: results.join(text) }),
+    runs.retain(|run| run.id.starts_with(text) || run.id.ends_with(text));
+    match &runs[..] {
+        [run] => Ok(run.dir.clone()),
+        [] => Err(RunError::NotARun { dir: results.join(text) }),
+        several => {
+            Err(RunError::Ambiguous { text: text.to_owned(), runs: several.iter().map(|run| run.id.clone()).collect() })
+        }
     }
 }

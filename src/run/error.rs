@@ -29,6 +29,14 @@ pub enum RunError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A text that names several runs.
+    #[error("{} runs match `{text}`", runs.len())]
+    Ambiguous {
+        /// The text.
+        text: String,
+        /// Their ids.
+        runs: Vec<String>,
+    },
     /// A new run was to be made where one is.
     #[error("{} holds a run already", dir.display())]
     Exists {
@@ -135,6 +143,7 @@ impl RunError {
             Self::Illegal(_) | Self::UnknownKind { .. } | Self::Steps(_) => ExitCode::BUG,
             Self::Decode { .. }
             | Self::NotARun { .. }
+            | Self::Ambiguous { .. }
             | Self::Exists { .. }
             | Self::NotEmpty { .. }
             | Self::Damaged { .. }
@@ -158,6 +167,7 @@ impl RunError {
             }
             Self::Newer { .. } => Some("use the newer version that wrote it"),
             Self::Exists { .. } => Some("continue it with `--resume`, or start another with `--new`"),
+            Self::Ambiguous { .. } => Some("give as much of the id as only one of them has, or its folder"),
             Self::NotEmpty { .. } => Some("choose a folder that does not exist yet"),
             Self::JournalBroken { .. } => Some("make room or make the folder writable, then `--resume`"),
             Self::File(_)

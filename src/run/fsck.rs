@@ -10,6 +10,7 @@ use super::graph::Graph;
 use super::journal;
 use super::layout::RunLayout;
 use super::lock::{Holder, RunLock};
+use super::open::read_state;
 use super::publish;
 use super::state::{Phase, RunState};
 use crate::base::Timestamp;
@@ -74,9 +75,30 @@ pub fn fsck(dir: &Path, mend: bool, now: Timestamp) -> Result<Vec<Finding>, RunE
         publish::put_repeats_back(&layout, places)?;
     }
     for address in state.steps().keys() {
-        findings.extend(check_step(&layout, &graph, &state, address, mend)?);
+        let found = check_step(&layout, &graph, &state, address, mend)?;
+        findings.extend(found.map(|finding| Finding { what: format!("{address}: {}", finding.what), ..finding }));
     }
     Ok(findings)
+}
+
+/// What a report of the run must tell of the results that its journal counts on and that are not as they were measured:
+/// of which step (or `plan`), and what. Changes nothing.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn damaged_results(dir: &Path) -> Result<Vec<(String, String)>, RunError> {
+    let layout = RunLayout::new(dir);
+    let state = read_state(&layout)?;
+    let graph = match frozen_graph(&layout, &state) {
+        Ok(graph) => graph,
+        Err(what) => return Ok(vec![("plan".to_owned(), what)]),
+    };
+    let mut damaged = Vec::new();
+    for (address, _) in state.steps().iter().filter(|(_, record)| matches!(record.phase, Phase::Succeeded(_))) {
+        let found = check_step(&layout, &graph, &state, address, false)?;
+        damaged.extend(found.map(|finding| (address.to_string(), finding.what)));
+    }
+    Ok(damaged)
 }
 
 fn hopeless(error: &RunError) -> Finding {
@@ -125,7 +147,7 @@ fn check_step(
         let what =
             if faults.is_empty() { format!("{} holds another attempt", folder.display()) } else { faults.join("; ") };
         let help = "the next --resume runs the step again".to_owned();
-        return Ok(Some(Finding { what: format!("{address}: {what}"), mended: false, help }));
+        return Ok(Some(Finding { what, mended: false, help }));
     };
     let Some(place) = place else { return Ok(None) };
     if from == layout.root().join(&place) {
@@ -135,7 +157,7 @@ fn check_step(
         publish::publish(layout, address, &from, &place)?;
     }
     Ok(Some(Finding {
-        what: format!("{address}: attempt {} is whole but not published", record.attempts),
+        what: format!("attempt {} is whole but not published", record.attempts),
         mended: mend,
         help: "the next --resume publishes it".to_owned(),
     }))

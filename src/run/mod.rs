@@ -41,7 +41,7 @@ pub use events::{
 };
 pub use explain::{FieldDiff, explain};
 pub use frozen::{Frozen, SourceFile};
-pub use fsck::{Finding, fsck};
+pub use fsck::{Finding, damaged_results, fsck};
 pub use graph::{Graph, GraphError, Life, Role};
 pub use grow::{Expand, OBJECTIVES, steps_after};
 pub use journal::{Event, FORMAT as JOURNAL_FORMAT, Journal, JournalFile, Line, Replay, Torn, read as read_journal};

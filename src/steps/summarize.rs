@@ -51,9 +51,10 @@ pub(super) async fn results(cx: &StepContext) -> Result<RunResults, ReportError>
 pub(super) fn report_failure(error: &ReportError) -> StepFailure {
     let kind = match error {
         ReportError::File(_) => FailureKind::Storage,
-        ReportError::Damaged { .. } | ReportError::OtherFormat { .. } | ReportError::Newer { .. } => {
-            FailureKind::Lasting
-        }
+        ReportError::Damaged { .. }
+        | ReportError::BelowZero { .. }
+        | ReportError::OtherFormat { .. }
+        | ReportError::Newer { .. } => FailureKind::Lasting,
     };
     StepFailure::from_error(kind, error)
 }

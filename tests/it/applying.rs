@@ -30,6 +30,9 @@ fn events_on_stdout_are_all_that_is_there() {
     let world = World::new(SMALL);
     let out = world.ends(0, &["apply", PLAN, "--events", "-"]).stdout;
     assert!(out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{out}");
+    let out = world.ends(0, &["apply", PLAN, "--events", "-", "--json"]).stdout;
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() > 2 && lines.last().unwrap()["code"] == 0, "the outcome is the last line: {out}");
 }
 
 #[test]

@@ -206,6 +206,17 @@ fn everything_that_shows_numbers_says_that_they_are_simulated() {
         }
     }
     assert!(unmarked.is_empty(), "{unmarked:?}");
+    // Also where nothing is left of the run but what other tools read.
+    for name in ["profile_export_aiperf.json", "profile_export_genai_perf.json"] {
+        let folder = world.path(&format!("copied-{}", name.len()));
+        fs::create_dir(&folder).unwrap();
+        fs::copy(world.path(&format!("results/small/latest/agg/c1/{name}")), folder.join(name)).unwrap();
+        let out = format!("out-{}", name.len());
+        let folder = folder.display().to_string();
+        let ran = world.ends(0, &["report", &folder, "--out", &out]);
+        assert!(ran.stdout.contains("SIMULATED"), "{name}: {}", ran.stdout);
+        assert!(world.read(&format!("{out}/results.json")).contains("\"simulated\": true"), "{name}");
+    }
 }
 
 #[test]
@@ -273,4 +284,103 @@ fn results_of_other_tools_are_drawn_beside_our_own_and_alone() {
     let again = world.ends(0, &["report", "--with", "x=alone", "--out", "again", "--json"]).json();
     assert_eq!(again["points"][2]["meta"]["deployment"], "x-genai-perf-0-0-16");
     world.ends(2, &["report", "--with", "x=no-such-folder", "--out", "nowhere"]);
+}
+
+#[test]
+fn results_of_several_tools_and_models_in_one_folder_share_no_deployment() {
+    let world = applied();
+    let put = |from: &str, to: &str, model: Option<&str>| {
+        let to = world.path(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let text = fs::read_to_string(formats(from)).unwrap();
+        fs::write(to, model.map_or(text.clone(), |model| text.replace("\"mock\"", &format!("\"{model}\"")))).unwrap();
+    };
+    put("aiperf-0.13.0/profile_export_aiperf.json", "mixed/c1/profile_export_aiperf.json", None);
+    let genai = "profile_export_genai_perf.json";
+    put(&format!("genai-perf-0.0.16/{genai}"), &format!("mixed/c2/{genai}"), None);
+    put("vllm-bench/r.json", "mixed/c8/one.json", None);
+    put("vllm-bench/r.json", "mixed/c8/two.json", Some("org/Model.B"));
+    let plot = "avg-time-to-first-token-vs-concurrency";
+    let found = world.ends(0, &["report", "mixed", "--out", "out", "--plot", plot, "--json"]).json();
+    let names: Vec<_> = found["run"]["deployments"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["mixed-aiperf", "mixed-genai-perf", "mixed-vllm-mock", "mixed-vllm-model-b"]);
+    let points = found["points"].as_array().unwrap();
+    let of: Vec<_> = points.iter().map(|point| (&point["meta"]["deployment"], &point["meta"]["repeat"])).collect();
+    assert!(of.iter().zip(&names).all(|((deployment, repeat), name)| deployment == name && **repeat == 1), "{of:?}");
+    assert_eq!(points.len(), 4);
+}
+
+#[test]
+fn a_report_says_which_results_are_not_as_they_were_measured() {
+    let world = applied();
+    let point = "results/small/latest/agg/c1/results.json";
+    world.write(point, format!("{}\n", world.read(point)));
+    fs::remove_dir_all(world.path("results/small/latest/agg/c2")).unwrap();
+    for _ in 0..2 {
+        let ran = world.ends(0, &["report", "--plot", "pareto"]);
+        for said in [ran.stderr, world.summary()] {
+            for level in ["c1", "c2"] {
+                let words = format!("agg/default/load/{level}: not as it was measured");
+                assert_eq!(said.matches(&words).count(), 1, "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn published_points_of_a_run_with_a_damaged_journal_can_be_read() {
+    let world = applied();
+    let journal = "results/small/latest/.run/journal.jsonl";
+    let mut lines: Vec<_> = world.read(journal).lines().map(str::to_owned).collect();
+    lines[2] = "{}".to_owned();
+    world.write(journal, lines.join("\n"));
+    let said = world.ends(3, &["runs", "fsck"]).stderr;
+    assert!(said.contains("can be read by `report`"), "{said}");
+    for _ in 0..2 {
+        let ran = world.ends(0, &["report", "--json", "--plot", "pareto"]);
+        assert_eq!(ran.json()["points"].as_array().unwrap().len(), 2);
+        assert!(ran.stderr.contains("warning: journal: line 3 of"), "{}", ran.stderr);
+        assert_eq!(world.summary().matches("lost journal: line 3 of").count(), 1, "{}", world.summary());
+    }
+    // Without what the run wrote of itself at its end, too.
+    fs::remove_file(world.path("results/small/latest/results.json")).unwrap();
+    assert_eq!(world.ends(0, &["report", "--json", "--plot", "pareto"]).json()["run"]["plan"], "small");
+}
+
+#[test]
+fn no_report_is_written_over_another_run_and_runs_are_told_apart() {
+    let world = applied();
+    world.ends(0, &["apply", PLAN, "--new"]);
+    let list = world.ends(0, &["runs", "list", "--json"]).json();
+    let [first, second] = [0, 1].map(|at| list[at]["run"].as_str().unwrap().to_owned());
+    let other = format!("results/small/{first}");
+    let before = files(&world.path(&other));
+    let ran = world.ends(2, &["report", "latest", "--out", &other]);
+    assert!(ran.stderr.contains("is a run") && ran.stderr.contains("name another folder"), "{}", ran.stderr);
+    assert_eq!(files(&world.path(&other)), before);
+    world.ends(0, &["report", "latest", "--out", &format!("results/small/{second}"), "--plot", "pareto"]);
+
+    let said = world.ends(2, &["runs", "show", "20"]).stderr;
+    assert!(said.contains("2 runs match `20`") && said.contains(&first) && said.contains(&second), "{said}");
+    fs::create_dir(world.path("empty")).unwrap();
+    let said = world.ends(2, &["report", "empty", "--out", "out"]).stderr;
+    assert!(said.contains("empty holds no results"), "{said}");
+    let said = world.ends(2, &["report", "latest", "--draw", "x=concurrency,y=itl,statistic=p80"]).stderr;
+    assert!(said.contains("no statistic `p80`") && said.contains("p75, p90"), "{said}");
+}
+
+#[test]
+fn data_that_cannot_be_printed_are_an_error_and_a_reader_that_left_is_none() {
+    let world = World::new(SMALL);
+    let script = r#"
+        "$0" $1 > /dev/full 2> said.txt
+        echo $?
+        { "$0" $1 2> quiet.txt; echo $? > code.txt; } | true
+    "#;
+    for command in ["schema", "plan plan.toml", "check plan.toml --json", "completions bash"] {
+        let code = world.other("sh", &["-c", script, env!("CARGO_BIN_EXE_dynbench"), command]).unwrap();
+        assert_eq!(code, "11\n", "{command}");
+        assert!(world.read("said.txt").contains("cannot write to stdout"), "{}", world.read("said.txt"));
+        assert_eq!(world.read("code.txt"), "0\n");
+    }
 }

@@ -43,16 +43,17 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
         osl: (prompts("osl/mean"), prompts("osl/stddev")),
         seed: all.pointer("/run_info/random_seed").and_then(Value::as_u64).unwrap_or(0),
         origin: Timestamp(origin),
+        simulated: config["simulated"] == true,
     };
     let version = all["aiperf_version"].as_str().unwrap_or("of an unknown version");
     // We write such files too, and say so in them.
-    let by = match all["written_by"].as_str() {
-        Some(other) => format!("{other} in AIPerf's format"),
-        None => format!("AIPerf {version}"),
+    let (by, name) = match all["written_by"].as_str() {
+        Some(other) => ("dynbench", format!("{other} in AIPerf's format")),
+        None => ("aiperf", format!("AIPerf {version}")),
     };
     Ok(Some(match requests {
         Some(requests) => {
-            let tool = format!("{by}, its requests");
+            let tool = format!("{name}, its requests");
             let meta = asked.meta(&tool);
             let numbered = requests.into_iter().enumerate();
             let mut records: Vec<_> = numbered.map(|(number, request)| request.record(number, origin, &meta)).collect();
@@ -60,13 +61,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
             let health = GeneratorHealth::default();
             let data =
                 PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
-            Imported { tool, summary: PointSummary::of(&data), records: data.records }
+            Imported { tool, by, summary: PointSummary::of(&data), records: data.records }
         }
         None => {
-            let tool = format!("{by}, its own statistics");
+            let tool = format!("{name}, its own statistics");
             let mut summary = of_numbers(asked.meta(&tool));
-            take_over(&all, &mut summary);
-            Imported { tool, summary, records: Vec::new() }
+            take_over(path, &all, &mut summary)?;
+            Imported { tool, by, summary, records: Vec::new() }
         }
     }))
 }

@@ -1,8 +1,12 @@
 //! Statistics in the blocks that GenAI-Perf and AIPerf share: `{unit, avg, p1, ..., min, max, std}`.
 
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::folder::sensible;
 use crate::measure::{Distribution, PERCENTILES, PointSummary};
+use crate::report::ReportError;
 
 /// Their key and our metric, for a value of each request.
 const MANY: [(&str, &str); 8] = [
@@ -20,7 +24,16 @@ const ONE: [(&str, &str); 2] =
     [("request_throughput", "request-throughput"), ("output_token_throughput", "output-throughput")];
 
 /// Takes over every block that has a metric of ours.
-pub(super) fn take_over(all: &Value, summary: &mut PointSummary) {
+///
+/// # Errors
+/// When one of them says what no measurement gives.
+pub(super) fn take_over(path: &Path, all: &Value, summary: &mut PointSummary) -> Result<(), ReportError> {
+    let blocks = MANY.iter().chain(&ONE).map(|(key, _)| *key).chain(["request_count", "error_request_count"]);
+    for key in blocks {
+        for (statistic, value) in all[key].as_object().into_iter().flatten() {
+            sensible(path, &format!("{key}.{statistic}"), value)?;
+        }
+    }
     let count = all.pointer("/request_count/avg").and_then(Value::as_f64).unwrap_or(0.0);
     let errors = all.pointer("/error_request_count/avg").and_then(Value::as_f64).unwrap_or(0.0);
     summary.counts.ok = count as u64;
@@ -36,6 +49,7 @@ pub(super) fn take_over(all: &Value, summary: &mut PointSummary) {
     if count + errors > 0.0 {
         summary.values.insert("error-share".to_owned(), 100.0 * errors / (count + errors));
     }
+    Ok(())
 }
 
 /// One block; statistics that it lacks are unknown. `None` without a mean.

@@ -17,7 +17,7 @@ const LARGEST: u64 = 64 << 20;
 /// What was found at a path.
 #[derive(Debug, Default)]
 pub struct Foreign {
-    /// Every result, by level, with the number of the repeat for equal levels (from 1) set.
+    /// Every result, by [`Imported::curve`] and level, with the number of the repeat for equal levels (from 1) set.
     pub results: Vec<Imported>,
     /// Files that looked like results and were left out, with the reason.
     pub skipped: Vec<String>,
@@ -54,12 +54,17 @@ pub fn read_foreign(path: &Path) -> Result<Foreign, ReportError> {
     } else {
         gather(path, 0, &mut found)?;
     }
-    found.results.sort_by_key(|imported| (imported.summary.meta.level, imported.summary.meta.origin));
-    let mut before: Option<(Level, u32)> = None;
-    for imported in &mut found.results {
-        let meta = &mut imported.summary.meta;
-        meta.repeat = before.filter(|(level, _)| *level == meta.level).map_or(1, |(_, repeat)| repeat + 1);
-        before = Some((meta.level, meta.repeat));
+    found.results.sort_by(|one, other| {
+        let place = |imported: &Imported| (imported.summary.meta.level, imported.summary.meta.origin);
+        one.curve().cmp(&other.curve()).then_with(|| place(one).cmp(&place(other)))
+    });
+    for curve in found.results.chunk_by_mut(|one, other| one.curve() == other.curve()) {
+        let mut before: Option<(Level, u32)> = None;
+        for imported in curve {
+            let meta = &mut imported.summary.meta;
+            meta.repeat = before.filter(|(level, _)| *level == meta.level).map_or(1, |(_, repeat)| repeat + 1);
+            before = Some((meta.level, meta.repeat));
+        }
     }
     Ok(found)
 }
@@ -124,6 +129,16 @@ fn format_of(path: &Path) -> Option<usize> {
 pub(super) fn read_json(path: &Path) -> Result<Value, ReportError> {
     let damaged = |source| ReportError::Damaged { path: path.to_owned(), line: None, source };
     serde_json::from_str(&read_text(path)?).map_err(damaged)
+}
+
+/// Refuses a count, time or rate below zero.
+pub(super) fn sensible(path: &Path, field: &str, value: &Value) -> Result<(), ReportError> {
+    match value.as_f64() {
+        Some(value) if value < 0.0 => {
+            Err(ReportError::BelowZero { path: path.to_owned(), field: field.to_owned(), value })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The level that a tool asked for. A rate goes before a limit on concurrency: it is what was varied.
@@ -270,5 +285,59 @@ mod tests {
         crate::base::write_atomic(&dir.path().join("profile_export_aiperf.json"), ours.as_bytes()).unwrap();
         let found = read_foreign(dir.path()).unwrap().results;
         assert_eq!(found[0].tool, "dynbench 9 in AIPerf's format, its own statistics");
+    }
+
+    /// A copy of a real file of other tools, with one piece of its text replaced.
+    fn changed(name: &str, to: &Path, from: &str, by: &str) {
+        let text = read_text(&fixture(name)).unwrap();
+        let other = text.replacen(from, by, 1);
+        assert_ne!(text, other);
+        crate::base::create_dir(to.parent().unwrap()).unwrap();
+        crate::base::write_atomic(to, other.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn the_mark_of_a_simulated_result_is_taken_over() {
+        let marked = "\"input_config\": {\"simulated\": true,";
+        for name in ["aiperf-0.13.0/profile_export_aiperf.json", "genai-perf-0.0.16/profile_export_genai_perf.json"] {
+            let dir = tempfile::tempdir().unwrap();
+            let to = dir.path().join(Path::new(name).file_name().unwrap());
+            std::fs::copy(fixture(name), &to).unwrap();
+            assert!(!read_foreign(dir.path()).unwrap().results[0].summary.meta.simulated);
+            changed(name, &to, "\"input_config\": {", marked);
+            assert!(read_foreign(dir.path()).unwrap().results[0].summary.meta.simulated, "{name}");
+        }
+    }
+
+    #[test]
+    fn results_below_zero_are_refused_by_file_and_field() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |name: &str, from: &str, by: &str, field: &str| {
+            let to = dir.path().join(Path::new(name).file_name().unwrap());
+            changed(name, &to, from, by);
+            let error = read_foreign(&to).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{field}` is -")) && error.contains(to.to_str().unwrap()), "{error}");
+        };
+        refused("vllm-bench/r.json", "\"completed\": 80", "\"completed\": -5", "completed");
+        refused("vllm-bench/r.json", "\"mean_ttft_ms\": ", "\"mean_ttft_ms\": -", "mean_ttft_ms");
+        let genai = "genai-perf-0.0.16/profile_export_genai_perf.json";
+        refused(genai, "\"avg\": ", "\"avg\": -", "request_throughput.avg");
+    }
+
+    #[test]
+    fn sums_and_the_date_of_a_file_without_its_requests_give_lengths_and_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut all = read_json(&fixture("vllm-bench/r.json")).unwrap();
+        for key in ["input_lens", "output_lens", "benchmark_start_time_unix", "benchmark_end_time_unix"] {
+            all.as_object_mut().unwrap().remove(key);
+        }
+        let path = dir.path().join("r.json");
+        crate::base::write_atomic(&path, all.to_string().as_bytes()).unwrap();
+        let found = &read_foreign(&path).unwrap().results[0].summary;
+        assert_eq!((found.meta.isl, found.meta.osl), (16004.0 / 80.0, 128.0));
+        assert_eq!(found.number("input-sequence-length", "mean"), Some(16004.0 / 80.0));
+        assert_eq!(found.number("input-sequence-length", "p50"), None);
+        // The date is 02:35:33, and it took 7.4 s.
+        assert_eq!(found.meta.origin.compact(), "20261124-023525");
     }
 }

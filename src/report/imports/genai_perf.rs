@@ -30,9 +30,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Imported>, ReportError> {
         osl: (mean("output_tokens"), spread("output_tokens")),
         seed: config.pointer("/input/random_seed").and_then(Value::as_u64).unwrap_or(0),
         origin: Timestamp(0),
+        simulated: config["simulated"] == true,
     };
     let tool = "GenAI-Perf, its own statistics".to_owned();
     let mut summary = of_numbers(asked.meta(&tool));
-    take_over(&all, &mut summary);
-    Ok(Some(Imported { tool, summary, records: Vec::new() }))
+    take_over(path, &all, &mut summary)?;
+    Ok(Some(Imported { tool, by: "genai-perf", summary, records: Vec::new() }))
 }

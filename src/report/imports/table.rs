@@ -51,10 +51,19 @@ pub const IMPORTS: &[Import] = &[
 pub struct Imported {
     /// The tool with its version, and what was taken over: `AIPerf 0.13.0, requests`.
     pub tool: String,
+    /// Who measured, as part of a deployment's name: points of two never share a curve.
+    pub by: &'static str,
     /// The point in numbers. Deployment and repeat are set by the caller.
     pub summary: PointSummary,
     /// Its requests, where they were kept.
     pub records: Vec<RequestRecord>,
+}
+
+impl Imported {
+    /// What points of one curve have in common: who measured, and the model.
+    pub fn curve(&self) -> (&'static str, &str) {
+        (self.by, &self.summary.meta.model)
+    }
 }
 
 /// What a tool told of how it asked.
@@ -67,6 +76,8 @@ pub(super) struct Asked {
     pub(super) osl: (f64, f64),
     pub(super) seed: u64,
     pub(super) origin: Timestamp,
+    /// Whether the file says that it is of an embedded engine: only our own exports do.
+    pub(super) simulated: bool,
 }
 
 impl Asked {
@@ -84,7 +95,7 @@ impl Asked {
             model: self.model,
             url: self.url,
             api: self.api,
-            simulated: false,
+            simulated: self.simulated,
             transport: "unknown".to_owned(),
             gpus: None,
             isl: self.isl.0,
