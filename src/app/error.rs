@@ -113,10 +113,12 @@ impl AppError {
                 | LoadError::Broken { .. }
                 | LoadError::Loading { .. }
                 | LoadError::NotAnApi { .. }
+                | LoadError::NoCompletion { .. }
                 | LoadError::Refused { .. }
                 | LoadError::ModelNotListed { .. },
             ) => ExitCode::PREFLIGHT,
             Self::Load(LoadError::Panicked) => ExitCode::BUG,
+            Self::Sim(SimError::Truth { .. }) => ExitCode::STORAGE,
             Self::Load(_) | Self::Sim(_) | Self::System { .. } => ExitCode::USAGE,
         }
     }
@@ -160,6 +162,9 @@ impl AppError {
             Self::Load(LoadError::ModelNotListed { nearest, .. }) => {
                 nearest.as_ref().map(|near| format!("did you mean `{near}`?"))
             }
+            Self::Load(LoadError::Refused { status: 401 | 403, .. }) => {
+                Some("name the environment variable that holds the key with --api-key-env".to_owned())
+            }
             Self::Plan { .. }
             | Self::Report(_)
             | Self::File(_)
@@ -167,5 +172,20 @@ impl AppError {
             | Self::Sim(_)
             | Self::System { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_key_is_helped_with_the_name_of_its_option() {
+        let refused = |status| {
+            let error = LoadError::Refused { url: "u".to_owned(), status, message: "no".to_owned() };
+            AppError::Load(error).help()
+        };
+        assert!(refused(401).is_some_and(|help| help.contains("--api-key-env")));
+        assert_eq!(refused(404), None);
     }
 }

@@ -36,7 +36,7 @@ pub use preview::{Preview, preview};
 pub use report::{Drawing, ReportOptions, Reported, report};
 pub use runs::{Shown, export, find, fsck, import, list, prune, show};
 pub use server::{DeploymentView, rbac, reap, server_views};
-pub use simulate::{SimulateOptions, listen, simulate, simulate_config};
+pub use simulate::{SimulateOptions, listen, simulate, simulate_config, writable};
 pub use worker::{WorkerArguments, worker};
 pub use written::{render, show_template, steps_of, templates};
 

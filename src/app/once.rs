@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
-use crate::base::Name;
+use crate::base::{Name, some_of};
 use crate::load::{
     self, Api, Arrivals, Asker, Endpoint, EndpointSpec, Lengths, LevelRun, LevelSpec, LiveProgress, Pacing, Prompts,
     RequestShape, Ruler, TokenizerFile, Totals, TuneOrder, this_machine,
@@ -19,7 +19,7 @@ use crate::measure::{
     RequestRecord, Series, ValidityRules, judge,
 };
 
-/// Limit for a single question outside of the measurement.
+/// Limit for a single question outside of the measurement, unless that of a request is shorter.
 const QUESTION: Duration = Duration::from_secs(60);
 /// By which share the mean ISL may miss what was asked, as in plans.
 const ISL_TOLERANCE: f64 = 0.02;
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub requests: Option<u64>,
     /// The level ends after this time even if requests are left.
     pub duration: Duration,
+    /// Limit for one whole request.
+    pub timeout: Duration,
     /// Prompt tokens, mean.
     pub isl: u32,
     /// Prompt tokens, standard deviation.
@@ -75,10 +77,15 @@ pub struct OpenLoop {
 }
 
 impl LoadOptions {
+    /// Turns of a conversation, mean; 1 without any.
+    pub fn turns(&self) -> f64 {
+        content(self).mean_turns()
+    }
+
     /// Requests to measure: as asked, else the larger of 10 x concurrency, or a minute's arrivals, and 400; of conversations
     /// at least two a user.
     pub fn requests(&self) -> u64 {
-        let turns = content(self).mean_turns();
+        let turns = self.turns();
         let usual = match &self.open {
             None => (f64::from(self.concurrency) * f64::max(10.0, 2.0 * turns)).ceil() as u64,
             Some(open) => (60.0 * turns * open.rate.per_second()).ceil() as u64,
@@ -168,7 +175,7 @@ pub async fn load_once(
     cancel: &CancellationToken,
     progress: Arc<LiveProgress>,
 ) -> Result<Loaded, AppError> {
-    let endpoint = endpoint(options)?;
+    let (endpoint, question) = (endpoint(options)?, question(options));
     let model = model(options, &endpoint).await?;
     let shape = RequestShape {
         api: if options.completions { Api::Completions } else { Api::Chat },
@@ -181,7 +188,7 @@ pub async fn load_once(
         shape: shape.clone(),
         tokenizer: tokenizer.clone(),
         nonce: options.nonce.clone(),
-        limit: QUESTION,
+        limit: question,
         conversations: options.conversations.is_some(),
     };
     let tuning = order.ask(&endpoint).await?;
@@ -205,7 +212,7 @@ pub async fn load_once(
     let concurrency = options.concurrency;
     let warm_up = options.warm_up.unwrap_or(2 * u64::from(concurrency));
     if warm_up > 0 {
-        let spec = LevelSpec::new(concurrency, warm_up, options.duration);
+        let spec = LevelSpec { timeout: options.timeout, ..LevelSpec::new(concurrency, warm_up, options.duration) };
         // Nobody thinks in a warm-up.
         let content = Content {
             conversations: content.conversations.map(|found| Conversations { delay_s: 0.0, delay_std_s: 0.0, ..found }),
@@ -223,6 +230,8 @@ pub async fn load_once(
             (Level::Rate(open.rate), LevelSpec { pacing, grace, ..LevelSpec::new(most, requests, options.duration) })
         }
     };
+    let (timeout, grace) = (options.timeout, spec.grace.min(options.timeout));
+    let spec = LevelSpec { timeout, grace, ..spec };
     let mut run = load::run_level(&spec, &endpoint, prompts(level.to_string(), &content), cancel, progress).await?;
     run.health.ceiling_events_per_s = load::ceiling_of(&run.health).await;
     Ok(loaded(options, &endpoint, &ruler, model, level, run))
@@ -246,17 +255,23 @@ fn endpoint(options: &LoadOptions) -> Result<Endpoint, AppError> {
     })?)
 }
 
+/// Limit for a single question outside of the measurement.
+fn question(options: &LoadOptions) -> Duration {
+    QUESTION.min(options.timeout)
+}
+
 async fn model(options: &LoadOptions, endpoint: &Endpoint) -> Result<String, AppError> {
+    let question = question(options);
     if let Some(model) = &options.model {
-        load::check_model(endpoint, model, QUESTION).await?;
+        load::check_model(endpoint, model, question).await?;
         return Ok(model.clone());
     }
-    let listed = load::models(endpoint, QUESTION).await?;
+    let listed = load::models(endpoint, question).await?;
     match listed.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(AppError::usage(format!("{} lists no model", endpoint.url()))),
         several => Err(AppError::Usage {
-            message: format!("{} lists {} models: {}", endpoint.url(), several.len(), several.join(", ")),
+            message: format!("{} lists {} models: {}", endpoint.url(), several.len(), some_of(several)),
             help: Some("choose one with --model".to_owned()),
         }),
     }

@@ -1,13 +1,15 @@
 //! `dynbench simulate`: the embedded engine alone.
 
+use std::error::Error as _;
+use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
-use crate::base::read_limited;
+use crate::base::{FileError, read_limited};
 use crate::sim::{SimConfig, SimError, serve};
 
 /// Largest file of parameters that is read.
@@ -37,7 +39,10 @@ pub fn simulate_config(options: &SimulateOptions) -> Result<SimConfig, AppError>
     let given = [("engine", &options.engine), ("model", &options.model)];
     values.extend(given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value.clone()?)))));
     if let Some(path) = &options.config {
-        let bytes = read_limited(path, MAX_CONFIG)?;
+        let bytes = read_limited(path, MAX_CONFIG).map_err(|error| AppError::Usage {
+            message: error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+            help: Some("name the file of parameters with --config".to_owned()),
+        })?;
         let file: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|error| AppError::usage(format!("{} is no JSON object: {error}", path.display())))?;
         values.extend(file);
@@ -61,6 +66,15 @@ pub fn simulate_config(options: &SimulateOptions) -> Result<SimConfig, AppError>
         problems if problems.is_empty() => Ok(config),
         problems => Err(SimError::Config { problems }.into()),
     }
+}
+
+/// Makes sure that the log of the truth can be kept there: said before anybody is told that the engine serves.
+///
+/// # Errors
+/// When the file cannot be made or written.
+pub fn writable(path: &Path) -> Result<(), AppError> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|source| FileError::new("write", path, source).into())
 }
 
 /// Listens at an address; port 0 takes a free one.

@@ -7,6 +7,8 @@ pub const CLUSTER: &str = "cluster";
 pub const GPU_PRODUCT: &str = "gpu-product";
 /// The GPUs that the deployment's pods hold are not as many as the plan counts.
 pub const GPUS_DIFFER: &str = "gpus-differ";
+/// Pages of metrics that the user named and that cannot be read, each with why.
+pub const METRICS_UNREAD: &str = "metrics-unread";
 /// Whether a deployment with prefill and decode workers was seen to use both: a sentence that begins with `proven` or
 /// [`NOT_PROVEN`].
 pub const DISAGGREGATED: &str = "disaggregated";

@@ -112,9 +112,27 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// The first few of a list, and how many there are beside them: what somebody else lists may be of any length.
+pub fn some_of(all: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = all[..all.len().min(SHOWN)].join(", ");
+    if all.len() > SHOWN {
+        text.push_str(&format!(" and {} more", all.len() - SHOWN));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_list_the_first_are_shown_and_the_others_counted() {
+        let all: Vec<_> = (0..200_000).map(|number| number.to_string()).collect();
+        assert_eq!(some_of(&all), "0, 1, 2, 3, 4, 5, 6, 7 and 199992 more");
+        assert_eq!(some_of(&all[..2]), "0, 1");
+        assert_eq!(some_of(&[]), "");
+    }
 
     #[test]
     fn names_are_fit_for_files_and_objects() {

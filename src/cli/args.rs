@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app;
 
+mod load;
+
+pub(super) use load::Load;
+
 /// Benchmarks LLM serving deployments from one plan file, and goes on after any failure.
 ///
 /// One TOML plan declares deployments (simulated, local processes, URLs, Kubernetes manifests), the traffic and the
@@ -384,73 +388,6 @@ pub(super) struct Simulate {
     /// Write what really happened to each request, by its x-request-id, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(super) truth: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Load {
-    /// Base URL, such as http://127.0.0.1:8000
-    pub(super) url: String,
-    /// Concurrent requests
-    #[arg(long, short, default_value_t = 1)]
-    pub(super) concurrency: u32,
-    /// Arrivals per second, sent whatever the server does, instead of a concurrency
-    #[arg(long, value_name = "PER-SECOND", conflicts_with = "concurrency")]
-    pub(super) request_rate: Option<f64>,
-    /// How arrivals are spread
-    #[arg(long, value_parser = ["constant", "poisson", "gamma"], default_value = "poisson", requires = "request_rate")]
-    pub(super) arrivals: String,
-    /// Shape of gamma arrivals: less than 1 is burstier than Poisson's
-    #[arg(long, requires = "request_rate")]
-    pub(super) burstiness: Option<f64>,
-    /// The most requests under way with --request-rate; later arrivals wait, and their latency counts from arrival
-    #[arg(long, value_name = "N", requires = "request_rate")]
-    pub(super) max_concurrency: Option<u32>,
-    /// Requests to measure; if not given the larger of 400 and 10 x concurrency, or a minute's arrivals
-    #[arg(long, short = 'n')]
-    pub(super) requests: Option<u64>,
-    /// Prompt tokens
-    #[arg(long, default_value_t = 200)]
-    pub(super) isl: u32,
-    /// Standard deviation of the prompt tokens
-    #[arg(long, default_value_t = 0.0)]
-    pub(super) isl_std: f64,
-    /// Output tokens
-    #[arg(long, default_value_t = 200)]
-    pub(super) osl: u32,
-    /// Hold conversations of so many turns, with the answers that were really given: --isl is then each turn's own text,
-    /// --concurrency counts conversations, --request-rate begins them
-    #[arg(long, value_name = "N", conflicts_with = "completions")]
-    pub(super) turns: Option<u32>,
-    /// Time between the end of an answer and the next turn, such as 2s
-    #[arg(long, value_name = "TIME", requires = "turns")]
-    pub(super) turn_delay: Option<String>,
-    /// Stop after this time even if requests are left, such as 30s
-    #[arg(long, default_value = "180s")]
-    pub(super) duration: String,
-    /// The model; the only one that the server lists, if not given
-    #[arg(long)]
-    pub(super) model: Option<String>,
-    /// A local tokenizer.json, for an exact ISL
-    #[arg(long, value_name = "FILE")]
-    pub(super) tokenizer: Option<PathBuf>,
-    /// Use /v1/completions instead of /v1/chat/completions
-    #[arg(long)]
-    pub(super) completions: bool,
-    /// The environment variable that holds the API key
-    #[arg(long, value_name = "NAME")]
-    pub(super) api_key_env: Option<String>,
-    /// Seed of prompts and lengths
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// Requests sent before, not measured; 2 x concurrency if not given
-    #[arg(long)]
-    pub(super) warm_up: Option<u64>,
-    /// Write every request's record to this file as JSON lines
-    #[arg(long, value_name = "FILE")]
-    pub(super) records: Option<PathBuf>,
-    /// Print the result as JSON on stdout
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

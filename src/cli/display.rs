@@ -11,7 +11,7 @@ use crate::app::{EventBody, EventLevel, Progress, RunEvent, StepSpec};
 use crate::base::{SourceMap, Span, format_duration};
 
 /// Without a terminal a step that goes on says so this often.
-const STILL: Duration = Duration::from_secs(30);
+pub(super) const STILL: Duration = Duration::from_secs(30);
 
 /// What is running, and how it is shown.
 pub(super) struct Display {

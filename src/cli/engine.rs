@@ -18,6 +18,9 @@ pub(super) fn simulate(arguments: &Simulate) -> Result<ExitCode, AppError> {
         truth: arguments.truth.clone(),
     };
     let config = app::simulate_config(&options)?;
+    if let Some(path) = &arguments.truth {
+        app::writable(path)?;
+    }
     let listener = app::listen(arguments.host, arguments.port)?;
     let address =
         listener.local_addr().map_err(|source| AppError::System { action: "see the port".to_owned(), source })?;

@@ -3,18 +3,19 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Load;
+use super::display::STILL;
 use super::{print, running};
 use crate::app::{
     self, AppError, Arrivals, Conversations, ExitCode, LiveProgress, LoadOptions, Loaded, METRICS, OpenLoop, Rate,
     Stop, StopLevel,
 };
-use crate::base::{FileError, format_quantity, parse_duration};
+use crate::base::{FileError, format_duration, format_quantity, parse_duration};
 
 /// The open loop that the arguments ask for, if they do.
 fn open_loop(arguments: &Load) -> Result<Option<OpenLoop>, AppError> {
@@ -23,9 +24,6 @@ fn open_loop(arguments: &Load) -> Result<Option<OpenLoop>, AppError> {
         let (low, high) = (Rate::LOWEST, Rate::HIGHEST);
         return Err(AppError::usage(format!("--request-rate {rate}: it must be from {low} to {high} per second")));
     };
-    if arguments.max_concurrency == Some(0) {
-        return Err(AppError::usage("--max-concurrency must be at least 1"));
-    }
     let arrivals = match (arguments.arrivals.as_str(), arguments.burstiness) {
         ("gamma", Some(burstiness)) if (0.01..=1000.0).contains(&burstiness) => Arrivals::Gamma { burstiness },
         ("gamma", _) => return Err(AppError::usage("--arrivals gamma needs --burstiness from 0.01 to 1000")),
@@ -49,15 +47,28 @@ fn conversations(arguments: &Load) -> Result<Option<Conversations>, AppError> {
     Ok(Some(Conversations { turns: Some(turns), turns_std: 0.0, delay_s: delay.as_secs_f64(), delay_std_s: 0.0 }))
 }
 
-pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
-    let wrong = |what: &str| Err(AppError::usage(format!("{what} must be at least 1")));
-    match () {
-        () if arguments.concurrency == 0 => return wrong("--concurrency"),
-        () if arguments.requests == Some(0) => return wrong("--requests"),
-        () if arguments.isl == 0 => return wrong("--isl"),
-        () if arguments.osl == 0 => return wrong("--osl"),
-        () => {}
+/// A time that is not zero.
+fn time(name: &str, text: &str) -> Result<Duration, AppError> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err(AppError::usage(format!("{name} {text}: it must be longer than nothing"))),
+        Ok(time) => Ok(time),
+        Err(reason) => Err(AppError::usage(format!("{name} {text}: {reason}"))),
     }
+}
+
+/// Refuses a level that never has as many requests under way as it is asked for, as a plan does.
+fn refuse_few_requests(options: &LoadOptions) -> Result<(), AppError> {
+    let (Some(requests), None) = (options.requests, &options.open) else { return Ok(()) };
+    if f64::from(options.concurrency) * options.turns() <= requests as f64 {
+        return Ok(());
+    }
+    Err(AppError::Usage {
+        message: format!("--requests {requests} never make --concurrency {}", options.concurrency),
+        help: Some("ask for at least ten times the concurrency, or leave --requests out".to_owned()),
+    })
+}
+
+pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
     if !(0.0..=f64::from(arguments.isl)).contains(&arguments.isl_std) {
         return Err(AppError::usage("--isl-std must be from 0 to --isl"));
     }
@@ -68,8 +79,8 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
         concurrency: arguments.concurrency,
         open: open_loop(arguments)?,
         requests: arguments.requests,
-        duration: parse_duration(&arguments.duration)
-            .map_err(|reason| AppError::usage(format!("--duration {}: {reason}", arguments.duration)))?,
+        duration: time("--duration", &arguments.duration)?,
+        timeout: time("--timeout", &arguments.timeout)?,
         isl: arguments.isl,
         isl_std: arguments.isl_std,
         conversations: conversations(arguments)?,
@@ -80,6 +91,7 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
         warm_up: arguments.warm_up,
         nonce: app::nonce(),
     };
+    refuse_few_requests(&options)?;
     let stop = Stop::default();
     let cancel = CancellationToken::new();
     let live = Arc::new(LiveProgress::default());
@@ -87,15 +99,13 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
         let _signals = app::listen_to_signals(stop.clone())
             .map_err(|source| AppError::System { action: "listen to signals".to_owned(), source })?;
         let mut loading = std::pin::pin!(app::load_once(&options, &cancel, Arc::clone(&live)));
-        let mut bar = bar(&options);
+        let mut progress = Progress::of(&options);
         let mut looks = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
                 loaded = &mut loading => break loaded,
                 () = stop.reached(StopLevel::Orderly), if !cancel.is_cancelled() => cancel.cancel(),
-                _ = looks.tick() => if let Some(bar) = &mut bar {
-                    bar.set_position(live.done.load(Ordering::Relaxed));
-                },
+                _ = looks.tick() => progress.show(live.done.load(Ordering::Relaxed)),
             }
         }
     })?;
@@ -117,11 +127,33 @@ pub(super) fn load(arguments: &Load) -> Result<ExitCode, AppError> {
     })
 }
 
-fn bar(options: &LoadOptions) -> Option<ProgressBar> {
-    let style =
-        ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})").ok()?;
-    let total = options.requests();
-    io::stderr().is_terminal().then(|| ProgressBar::new(total).with_style(style))
+/// How far a level is: a bar on a terminal, now and then a line elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    began: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    fn of(options: &LoadOptions) -> Self {
+        let template = "{spinner} [{bar:30}] {pos}/{len} requests  {elapsed} (left {eta})";
+        let style = ProgressStyle::with_template(template).ok().filter(|_| io::stderr().is_terminal());
+        let (total, now) = (options.requests(), Instant::now());
+        Self { bar: style.map(|style| ProgressBar::new(total).with_style(style)), total, began: now, said: now }
+    }
+
+    fn show(&mut self, done: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if self.said.elapsed() >= STILL => {
+                self.said = Instant::now();
+                let since = format_duration(Duration::from_secs(self.began.elapsed().as_secs()));
+                print::say(&format!("still    {done}/{} requests (for {since})", self.total));
+            }
+            None => {}
+        }
+    }
 }
 
 fn write_records(path: &std::path::Path, loaded: &Loaded) -> io::Result<()> {

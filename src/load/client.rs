@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, LOCATION};
 use hyper::{Method, Request};
 
 use super::connection::Connection;
@@ -27,6 +27,8 @@ pub struct Answer {
     pub status: u16,
     /// The `content-type` header.
     pub content_type: Option<String>,
+    /// The `location` header: where a redirect leads. None is followed.
+    pub location: Option<String>,
     /// The body.
     pub body: Bytes,
     /// Whether the server closed the connection right after it; looked for only where it is asked.
@@ -97,8 +99,8 @@ impl Endpoint {
             .await
             .map_err(|error| broken(&error))?;
         let status = response.status().as_u16();
-        let content_type = response.headers().get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let (content_type, location) = (header(CONTENT_TYPE), header(LOCATION));
         let mut incoming = pin!(response.into_body());
         let mut gathered = Vec::new();
         while let Some(frame) = poll_fn(|cx| connection.poll_driving(cx, |cx| incoming.as_mut().poll_frame(cx))).await {
@@ -113,6 +115,6 @@ impl Endpoint {
         // A refusal says nothing of how a good answer ends.
         let watched = !linger.is_zero() && (200..300).contains(&status);
         let closed = watched && tokio::time::timeout(linger, connection.closed()).await.is_ok();
-        Ok(Answer { status, content_type, body: Bytes::from(gathered), closed })
+        Ok(Answer { status, content_type, location, body: Bytes::from(gathered), closed })
     }
 }

@@ -63,7 +63,7 @@ impl Endpoint {
     /// # Errors
     /// When one of them cannot be used.
     pub fn new(spec: &EndpointSpec) -> Result<Self, LoadError> {
-        let bad = |reason| LoadError::Url { url: spec.url.clone(), reason };
+        let bad = |reason: &str| LoadError::Url { url: spec.url.clone(), reason: reason.to_owned() };
         let trimmed = spec.url.trim().trim_end_matches('/');
         let base = trimmed.strip_suffix("/v1").unwrap_or(trimmed);
         let uri: Uri = base.parse().map_err(|_| bad("is no URL"))?;
@@ -73,6 +73,11 @@ impl Endpoint {
             Some(_) => return Err(bad("is neither http:// nor https://")),
             None => return Err(bad("does not start with http:// or https://")),
         };
+        // What the other parser passes over: a port that is none would be taken for the usual one.
+        let strict = reqwest::Url::parse(base).map_err(|error| bad(&format!("is no URL: {error}")))?;
+        if strict.fragment().is_some() {
+            return Err(bad("carries a fragment"));
+        }
         let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
         if authority.as_str().contains('@') {
             return Err(bad("carries a user or password; use headers instead"));
@@ -199,6 +204,10 @@ mod tests {
             ("http://h/?a=b", "query"),
             ("http://", "does not start with"),
             ("", "is no URL"),
+            ("http://h:99999", "is no URL: invalid port number"),
+            ("http://127.0.0.1:99999/v1", "is no URL: invalid port number"),
+            ("http://256.1.1.1:80", "is no URL: invalid IPv4 address"),
+            ("http://h/#a", "fragment"),
         ] {
             let error = endpoint(url).unwrap_err().to_string();
             assert!(error.contains(reason), "{url}: {error}");

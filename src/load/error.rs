@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::FileError;
+use crate::base::{FileError, some_of};
 
 /// Why something of this floor could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum LoadError {
         /// As given.
         url: String,
         /// The rest of a sentence that starts with the URL.
-        reason: &'static str,
+        reason: String,
     },
     /// A header's name or value cannot be sent. The value is not shown: it may be a secret.
     #[error("header `{name}` has a name or a value that cannot be sent")]
@@ -80,6 +80,16 @@ pub enum LoadError {
         /// HTTP status.
         status: u16,
         /// What was answered, shortened.
+        message: String,
+    },
+    /// The server took a request and gave no completion.
+    #[error("{url} answered {status} without a completion: {message}")]
+    NoCompletion {
+        /// The whole URL.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What came instead.
         message: String,
     },
     /// The server refused a request.
@@ -218,6 +228,7 @@ impl LoadError {
             | Self::Certificates { .. }
             | Self::Tls { .. }
             | Self::NotAnApi { .. }
+            | Self::NoCompletion { .. }
             | Self::Refused { .. }
             | Self::ModelNotListed { .. }
             | Self::Tokenizer { .. }
@@ -266,6 +277,7 @@ impl LoadError {
             | Self::Certificates { .. }
             | Self::Tls { .. }
             | Self::NotAnApi { .. }
+            | Self::NoCompletion { .. }
             | Self::Refused { .. }
             | Self::Tokenizer { .. }
             | Self::Thread(_)
@@ -303,9 +315,5 @@ fn listing(ids: &[String]) -> String {
     if ids.is_empty() {
         return "none".to_owned();
     }
-    let mut text = ids.iter().take(8).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-    if ids.len() > 8 {
-        text.push_str(&format!(" and {} more", ids.len() - 8));
-    }
-    text
+    some_of(&ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>())
 }

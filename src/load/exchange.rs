@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Method, Request, Response, Uri};
 use tokio::time::{Instant, Sleep};
 
@@ -175,6 +175,7 @@ pub(super) async fn exchange(
     record.status = Some(response.status().as_u16());
     let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let retry_after = header(RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let leads_to = header(LOCATION).filter(|_| response.status().is_redirection()).map(str::to_owned);
     let expected = prepared.osl_asked as usize;
     let mut reading = Reading::new(response.status().as_u16(), header(CONTENT_TYPE), sent, expected);
     let mut body = pin!(response.into_body());
@@ -214,6 +215,9 @@ pub(super) async fn exchange(
         BodyEnd::GivenUp(..) => waiting.connection.stamps.now(),
     };
     record.outcome = reading.outcome(end);
+    if let (Outcome::Failed { detail, .. }, Some(to)) = (&mut record.outcome, leads_to) {
+        *detail = shorten(&format!("a redirect to {to}, {detail}"));
+    }
     reusable &= waiting.connection.is_open().await;
     fill_in(&mut record, reading, prepared, route.overhead_of(prepared));
     let raw = RawBody { bytes: Bytes::from(kept), pieces };

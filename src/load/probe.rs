@@ -196,7 +196,7 @@ fn read_canary(
     if let Outcome::Failed { detail, .. } = outcome {
         let url = endpoint.whole(path);
         return Err(if looks_like_json_or_stream(answer) {
-            LoadError::Refused { url, status: answer.status, message: detail }
+            LoadError::NoCompletion { url, status: answer.status, message: detail }
         } else {
             LoadError::NotAnApi { url, status: answer.status, message: detail }
         });
@@ -215,11 +215,17 @@ fn read_canary(
 fn check_status(endpoint: &Endpoint, path: &str, answer: &Answer) -> Result<(), LoadError> {
     match answer.status {
         200..=299 => Ok(()),
+        300..=399 => {
+            let to = answer.location.as_deref().unwrap_or("no address");
+            let message = format!("a redirect to {}; it is not followed: give that address instead", shorten(to));
+            Err(LoadError::NotAnApi { url: endpoint.whole(path), status: answer.status, message })
+        }
         503 => Err(LoadError::Loading {
             url: endpoint.whole(path),
             status: answer.status,
             message: message_of(&answer.body),
         }),
+        401 | 403 => Err(refused(endpoint, path, answer)),
         _ if looks_like_json_or_stream(answer) || answer.body.is_empty() => Err(refused(endpoint, path, answer)),
         _ => Err(not_an_api(endpoint, path, answer)),
     }

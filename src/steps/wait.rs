@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::deploy::AGAIN;
 use super::hooks::{self, Moment};
 use super::surroundings::{StepLedger, Surroundings};
+use crate::base::fact::{GPUS_DIFFER, METRICS_UNREAD};
 use crate::base::format_duration;
 use crate::plan::{NeedMode, NeedRule, Reach, Scope, StepClass, StepRow};
 use crate::run::{BoxFuture, FailureKind, StepAction, StepContext, StepFailure, StepOutcome};
@@ -44,8 +45,11 @@ impl StepAction for Wait {
             if let Some(note) = compared(&here, &ready).await {
                 cx.note(note).await?;
             }
-            if let Some(differ) = ready.facts.get("gpus-differ") {
+            if let Some(differ) = ready.facts.get(GPUS_DIFFER) {
                 cx.note(format!("GPUs: {differ}: what is drawn per GPU goes by the plan")).await?;
+            }
+            if let Some(unread) = ready.facts.get(METRICS_UNREAD) {
+                cx.note(format!("`metrics-urls`: {unread}: the server's counters there are not compared")).await?;
             }
             cx.record_incarnation(ready.incarnation.clone()).await?;
             hooks::run(cx, Moment::AfterReady, &ready.endpoint, None).await?;

@@ -1,7 +1,9 @@
 //! `kind = "endpoint"`: a server that runs already. Nothing is started, nothing is ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::contract::{BoxFuture, Deployed, Endpoint, Ledger, Live, Ready, Target, TargetError};
 use super::http_probe::HTTP_PROBER;
-use super::probe::Prober;
+use super::probe::{ProbeFault, Prober};
 use super::ready::{self, served_model};
+use crate::base::fact::METRICS_UNREAD;
 use crate::base::{Diagnostic, Problems};
 use crate::plan::{Deployment, Key, Plan, Shape, TargetKind};
 
@@ -45,6 +48,11 @@ const KEYS: &[Key] = &[
         required: false,
     },
 ];
+
+/// How long a preflight waits for tokens: a refusal comes sooner.
+const CANARY_LIMIT: Duration = Duration::from_secs(5);
+/// How long a page of metrics is waited for that did not come before.
+const SLOW_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,6 +105,16 @@ pub(super) fn check_url(text: &str) -> Result<(), (String, String)> {
     Ok(())
 }
 
+/// What is wrong with the base URL of a page of metrics.
+fn check_metrics_url(text: &str) -> Result<(), (String, String)> {
+    match text.trim_end_matches('/').strip_suffix("/metrics") {
+        Some(base) => {
+            Err((format!("`{text}` has the path `/metrics`, which dynbench adds itself"), format!("write `{base}`")))
+        }
+        None => check_url(text),
+    }
+}
+
 fn read(live: Live<'_>) -> Result<Endpoint, TargetError> {
     let raw: Raw = live
         .deployment
@@ -123,25 +141,50 @@ fn read(live: Live<'_>) -> Result<Endpoint, TargetError> {
 #[derive(Debug)]
 pub struct Existing {
     prober: &'static dyn Prober,
+    /// Pages of metrics that were waited for in vain, by their base URLs.
+    slow: Mutex<BTreeSet<String>>,
 }
 
 impl Existing {
     /// Asks over HTTP.
     pub const fn new() -> Self {
-        Self { prober: HTTP_PROBER }
+        Self::asking(HTTP_PROBER)
     }
 
-    /// What tells one life of the server from another, as far as it lets us know.
-    async fn life(&self, endpoint: &Endpoint) -> Value {
+    const fn asking(prober: &'static dyn Prober) -> Self {
+        Self { prober, slow: Mutex::new(BTreeSet::new()) }
+    }
+
+    /// What tells one life of the server from another, as far as it lets us know, and which pages of metrics cannot be
+    /// read, each with why.
+    async fn life(&self, endpoint: &Endpoint) -> (Value, Vec<String>) {
         let server = self.prober.models(endpoint).await.ok().and_then(|listing| listing.server);
         let mut starts = BTreeMap::new();
+        let mut unread = Vec::new();
         for base in endpoint.metrics_urls.iter().map(|page| &page.url) {
             // A server without metrics is no fault: its restarts are then not seen.
-            if let Some(start) = self.prober.metrics(endpoint, base).await.ok().as_deref().and_then(process_start) {
-                starts.insert(base.clone(), start);
+            match self.metrics(endpoint, base).await {
+                Ok(text) => starts.extend(process_start(&text).map(|start| (base.clone(), start))),
+                Err(fault) => unread.push(unread_because(base, &fault)),
             }
         }
-        json!({"url": endpoint.url, "server": server, "process-start": starts})
+        (json!({"url": endpoint.url, "server": server, "process-start": starts}), unread)
+    }
+
+    /// One page of metrics. One that was waited for in vain is not waited for as long again: it is asked around each level.
+    async fn metrics(&self, endpoint: &Endpoint, base: &str) -> Result<String, ProbeFault> {
+        let is_slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner).contains(base);
+        let asked = self.prober.metrics(endpoint, base);
+        let page = if is_slow {
+            let late = || ProbeFault::TimedOut { url: format!("{base}/metrics"), after: SLOW_LIMIT };
+            tokio::time::timeout(SLOW_LIMIT, asked).await.unwrap_or_else(|_| Err(late()))
+        } else {
+            asked.await
+        };
+        if let Err(ProbeFault::TimedOut { .. }) = page {
+            self.slow.lock().unwrap_or_else(PoisonError::into_inner).insert(base.to_owned());
+        }
+        page
     }
 }
 
@@ -149,6 +192,19 @@ impl Default for Existing {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Why a page of metrics tells nothing, in one line.
+fn unread_because(base: &str, fault: &ProbeFault) -> String {
+    let url = format!("{base}/metrics");
+    let why = match fault {
+        ProbeFault::Html { status, .. } => format!("it answered {status} with a web page"),
+        other => {
+            let text = other.to_string();
+            text.strip_prefix(&url).map_or(text.clone(), |rest| format!("it{rest}"))
+        }
+    };
+    format!("{url} cannot be read: {why}")
 }
 
 /// `process_start_time_seconds` of a Prometheus text, to the second: it is exported with all its noise.
@@ -184,9 +240,10 @@ impl TargetKind for Existing {
                 return;
             }
         };
-        let numbered = raw.metrics_urls.iter().enumerate().map(|(at, url)| (format!("metrics-urls.{at}"), url));
-        for (key, url) in std::iter::once(("url".to_owned(), &raw.url)).chain(numbered) {
-            if let Err((message, help)) = check_url(url) {
+        let pages = raw.metrics_urls.iter().enumerate();
+        let pages = pages.map(|(at, url)| (format!("metrics-urls.{at}"), check_metrics_url(url)));
+        for (key, checked) in std::iter::once(("url".to_owned(), check_url(&raw.url))).chain(pages) {
+            if let Err((message, help)) = checked {
                 problems.push(Diagnostic::error(message).at(at(&key)).help(help));
             }
         }
@@ -250,7 +307,7 @@ impl Target for Existing {
                     return Err(TargetError { help: Some(help), ..error });
                 }
             }
-            let listing = ready::listed(self.prober, &endpoint).await.map_err(|fault| {
+            let at_url = |fault: ProbeFault| {
                 let silent = fault.is_silence();
                 let mut error = TargetError { key: Some("url".to_owned()), ..TargetError::from(fault) };
                 if silent {
@@ -258,7 +315,15 @@ impl Target for Existing {
                     error.help = Some("start the server first, or correct `url`".to_owned());
                 }
                 error
-            })?;
+            };
+            let listing = ready::listed(self.prober, &endpoint).await.map_err(at_url)?;
+            // The list is open to everybody on many servers; what is slow to answer is for the step that waits.
+            let canary = self.prober.canary(&endpoint, ready::api_of(live.plan));
+            if let Ok(Err(fault)) = tokio::time::timeout(CANARY_LIMIT, canary).await
+                && fault.is_lasting()
+            {
+                return Err(at_url(fault));
+            }
             Ok(vec![format!("{} lists {} ({} in all)", endpoint.url, endpoint.model, listing.ids.len())])
         })
     }
@@ -275,15 +340,20 @@ impl Target for Existing {
     ) -> BoxFuture<'a, Result<Ready, TargetError>> {
         Box::pin(async move {
             let endpoint = deployed.endpoint.clone();
-            let asked = ready::Asked { endpoint: &endpoint, api: ready::api_of(live.plan), cancel: live.cancel };
-            let facts = ready::until_ready(self.prober, asked, &|doing| ledger.doing(doing), &|| None).await?;
-            let incarnation = self.life(&endpoint).await;
+            let asked =
+                ready::Asked { endpoint: &endpoint, api: ready::api_of(live.plan), cancel: live.cancel, runs: true };
+            let mut facts = ready::until_ready(self.prober, asked, &|doing| ledger.doing(doing), &|| None).await?;
+            let (incarnation, unread) = self.life(&endpoint).await;
+            // That `url` itself has no metrics is nobody's mistake.
+            if !unread.is_empty() && live.deployment.values.json.get("metrics-urls").is_some() {
+                facts.insert(METRICS_UNREAD.to_owned(), unread.join("; "));
+            }
             Ok(Ready { endpoint, incarnation, facts })
         })
     }
 
     fn incarnation<'a>(&'a self, _live: Live<'a>, deployed: &'a Deployed) -> BoxFuture<'a, Result<Value, TargetError>> {
-        Box::pin(async { Ok(self.life(&deployed.endpoint).await) })
+        Box::pin(async { Ok(self.life(&deployed.endpoint).await.0) })
     }
 
     fn collect<'a>(
@@ -301,127 +371,4 @@ impl Target for Existing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::SourceMap;
-    use crate::plan::Api;
-    use crate::target::fixtures::{self, Memory};
-    use crate::target::{Listing, ProbeFault};
-
-    /// A server that answers at once; the digit is its process's start.
-    #[derive(Debug)]
-    struct Server {
-        answers: bool,
-        started: u64,
-    }
-
-    impl Prober for Server {
-        fn models<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, Result<Listing, ProbeFault>> {
-            let refused = ProbeFault::Refused { url: endpoint.url.clone() };
-            let listing = Listing { ids: vec![endpoint.model.clone()], server: Some("s".to_owned()) };
-            Box::pin(async move { if self.answers { Ok(listing) } else { Err(refused) } })
-        }
-
-        fn canary<'a>(&'a self, _: &'a Endpoint, _: Api) -> BoxFuture<'a, Result<u64, ProbeFault>> {
-            Box::pin(async { Ok(1) })
-        }
-
-        fn metrics<'a>(&'a self, _: &'a Endpoint, _: &'a str) -> BoxFuture<'a, Result<String, ProbeFault>> {
-            Box::pin(async { Ok(format!("process_start_time_seconds {}", self.started)) })
-        }
-    }
-
-    async fn with<T>(prober: &'static Server, keys: Value, test: impl AsyncFnOnce(Existing, Live<'_>) -> T) -> T {
-        let deployment = fixtures::deployment(keys);
-        let plan = fixtures::plan(Path::new("/plans"));
-        let cancel = CancellationToken::new();
-        let live = Live { plan: &plan, deployment: &deployment, run: "r", dir: Path::new("/live"), cancel: &cancel };
-        test(Existing { prober }, live).await
-    }
-
-    #[tokio::test]
-    async fn nothing_is_started_and_a_restart_is_another_incarnation() {
-        static FIRST: Server = Server { answers: true, started: 7 };
-        static SECOND: Server = Server { answers: true, started: 8 };
-        let keys = json!({"url": "http://h:1/"});
-        let ledger = Memory::default();
-        let ready = with(&FIRST, keys.clone(), async |target, live| {
-            let deployed = target.deploy(live, &ledger).await.unwrap();
-            assert_eq!(deployed.endpoint.url, "http://h:1");
-            let ready = target.wait(live, &deployed, &ledger).await.unwrap();
-            assert_eq!(target.incarnation(live, &deployed).await.unwrap(), ready.incarnation);
-            ready
-        })
-        .await;
-        assert!(ledger.handles().is_empty());
-        with(&SECOND, keys, async |target, live| {
-            let deployed = target.deploy(live, &ledger).await.unwrap();
-            assert_ne!(target.incarnation(live, &deployed).await.unwrap(), ready.incarnation);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn preflight_says_when_nothing_answers_and_which_key_is_missing() {
-        static SILENT: Server = Server { answers: false, started: 0 };
-        let preflight = async |keys| {
-            with(&SILENT, keys, async |target, live| target.preflight(live).await.unwrap_err().message).await
-        };
-        assert_eq!(
-            preflight(json!({"url": "http://h:1"})).await,
-            "nothing answers at the start: http://h:1 refuses connections: nothing listens there"
-        );
-        assert_eq!(
-            preflight(json!({"url": "http://h:1", "api-key-env": "DYNBENCH_TEST_UNSET"})).await,
-            "the environment variable `DYNBENCH_TEST_UNSET` is not set"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_plan_with_a_bad_url_header_or_file_is_refused() {
-        static ANY: Server = Server { answers: true, started: 0 };
-        let keys = json!({
-            "url": "http://h/v1", "headers-env": {"a b": "X"}, "ca-file": "no.pem", "metrics-urls": ["h"],
-        });
-        with(&ANY, keys, async |target, live| {
-            let mut problems = Problems::default();
-            target.check(live.plan, live.deployment, &mut problems);
-            insta::assert_snapshot!(problems.render(&SourceMap::default(), false), @r"
-            error: `http://h/v1` has the path `/v1`, which dynbench adds itself
-             |
-             = help: write `http://h`
-
-            error: `h` is no URL: relative URL without a base
-             |
-             = help: write it as http://HOST:PORT or https://HOST
-
-            error: `a b` is no name of a header
-
-            error: /plans/no.pem does not exist
-            ");
-        })
-        .await;
-    }
-
-    #[test]
-    fn a_base_url_is_checked_with_advice() {
-        let help = |url: &str| check_url(url).unwrap_err().1;
-        assert_eq!(help("http://h:8000/v1"), "write `http://h:8000`");
-        assert_eq!(help("https://h/openai/v1/"), "write `https://h/openai`");
-        assert_eq!(help("http://h/v1/chat/completions"), "write `http://h`");
-        assert!(help("http://user:pw@h").contains("api-key-env"));
-        for bad in ["h:8000", "ftp://h", "http://", "", "http://h?x=1", "http://h:99999"] {
-            assert!(check_url(bad).is_err(), "{bad}");
-        }
-        for good in ["http://127.0.0.1:8000", "https://h/openai/", "http://[::1]:80", "http://h/v12"] {
-            assert_eq!(check_url(good), Ok(()), "{good}");
-        }
-    }
-
-    #[test]
-    fn the_start_of_a_process_is_read_from_its_metrics() {
-        let text = "# HELP process_start_time_seconds x\nprocess_start_time_seconds 1.795558203e+09\n";
-        assert_eq!(process_start(text), Some(1_795_558_203));
-        assert_eq!(process_start("up 1\n"), None);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The prober over HTTP: no proxy, short time limits, our own choice of certificates.
+//! The prober over HTTP: no proxy, no redirects, short time limits, our own choice of certificates.
 
 use std::error::Error as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -128,6 +128,8 @@ async fn ask(
     let ours = |what: String| ProbeFault::Ours { what };
     let client = Client::builder()
         .no_proxy()
+        // Headers hold secrets: they go to the server that the plan names, and to nobody whom that one names.
+        .redirect(redirect::Policy::none())
         .tls_backend_preconfigured(tls(endpoint).map_err(ours)?)
         .default_headers(headers(endpoint).map_err(ours)?)
         .timeout(limit)
@@ -142,9 +144,28 @@ async fn ask(
     let status = response.status();
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let (server, kind) = (header("server"), header("content-type").unwrap_or_default());
+    if status.is_redirection() {
+        return Err(redirected(endpoint, url, &header("location").unwrap_or_default()));
+    }
     let body = response.text().await.map_err(fault)?;
     judge(url, status, &kind, &body)?;
     Ok(Answer { body, server })
+}
+
+/// A redirect, with what to write instead: where it leads, less the path that was added to the base URL. The query is left
+/// out: that of a log-in page may hold secrets.
+fn redirected(endpoint: &Endpoint, url: &str, location: &str) -> ProbeFault {
+    let to = match Url::parse(url).and_then(|asked| asked.join(location)) {
+        Ok(mut to) if !location.is_empty() => {
+            to.set_query(None);
+            to.set_fragment(None);
+            shown(to.as_str())
+        }
+        Ok(_) | Err(_) => "no address".to_owned(),
+    };
+    let added = url.strip_prefix(&endpoint.url).unwrap_or(url);
+    let base = to.strip_suffix(added).map(str::to_owned);
+    ProbeFault::Redirect { url: url.to_owned(), to, base }
 }
 
 fn judge(url: &str, status: StatusCode, kind: &str, body: &str) -> Result<(), ProbeFault> {
@@ -319,6 +340,27 @@ mod tests {
             assert_eq!(redacted(&endpoint, &fault), said);
             server.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_told_and_never_followed() {
+        let (other, asked) = serving(&[&answer("200 OK", "application/json", r#"{"data": [{"id": "m"}]}"#)]).await;
+        let lead = |to: &str| answer("307 Temporary Redirect", &format!("text/html\r\nlocation: {to}"), "<html>");
+        let cases = [
+            (format!("{}/v1/models", other.url), "write that address as `url`: OTHER"),
+            (format!("{}/login?secret=1", other.url), "write the address of the API itself as `url`"),
+        ];
+        for (to, help) in cases {
+            let (mut endpoint, server) = serving(&[&lead(&to)]).await;
+            endpoint.headers_env.insert("x-key".to_owned(), "PATH".to_owned());
+            let fault = HttpProber.models(&endpoint).await.unwrap_err();
+            let shown = to.split('?').next().unwrap();
+            assert_eq!(redacted(&endpoint, &fault), format!("URL/v1/models answers with a redirect to {shown}"));
+            assert_eq!(fault.help().unwrap().replace(&other.url, "OTHER"), help);
+            server.await.unwrap();
+        }
+        assert!(!asked.is_finished(), "the other server was asked");
+        asked.abort();
     }
 
     #[tokio::test]

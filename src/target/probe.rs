@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::base::nearest;
+use crate::base::{nearest, some_of};
 use crate::plan::Api;
 
 use super::contract::{BoxFuture, Endpoint};
@@ -100,6 +100,16 @@ pub enum ProbeFault {
         /// The body.
         said: String,
     },
+    /// The API is elsewhere. It is never followed: what we send may hold secrets, and is meant for one server.
+    #[error("{url} answers with a redirect to {to}")]
+    Redirect {
+        /// What was asked.
+        url: String,
+        /// Where it leads, without a query.
+        to: String,
+        /// The same as a base URL, if it leads to the same path below another.
+        base: Option<String>,
+    },
     /// Another status.
     #[error("{url} answered {status}: {said}")]
     Status {
@@ -127,7 +137,7 @@ pub enum ProbeFault {
         url: String,
     },
     /// Another model.
-    #[error("the model `{wanted}` is not listed; listed: {}", listed.join(", "))]
+    #[error("the model `{wanted}` is not listed; listed: {}", some_of(listed))]
     OtherModel {
         /// The plan's.
         wanted: String,
@@ -162,6 +172,8 @@ impl ProbeFault {
             Self::Denied { .. } => {
                 Some("name the variable that holds the key in `api-key-env` or `headers-env`".to_owned())
             }
+            Self::Redirect { base: Some(base), .. } => Some(format!("write that address as `url`: {base}")),
+            Self::Redirect { base: None, .. } => Some("write the address of the API itself as `url`".to_owned()),
             Self::EmptyNotFound { .. } | Self::NoModel { .. } => {
                 Some("the frontend is up and no worker has registered the model with it".to_owned())
             }
@@ -187,6 +199,7 @@ impl ProbeFault {
             | Self::EmptyNotFound { url }
             | Self::Loading { url, .. }
             | Self::Denied { url, .. }
+            | Self::Redirect { url, .. }
             | Self::Status { url, .. }
             | Self::Unexpected { url, .. }
             | Self::NoModel { url }
@@ -194,6 +207,21 @@ impl ProbeFault {
             Self::OtherModel { .. } | Self::Ours { .. } => {}
         }
         self
+    }
+
+    /// Whether somebody has to change something before it can pass, where the server is not one that is starting.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Redirect { .. })
+    }
+
+    /// Whether it is the same fault as another, whatever the words of a refusal.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Denied { url, status, .. }, Self::Denied { url: other_url, status: other_status, .. }) => {
+                (url, status) == (other_url, other_status)
+            }
+            (one, other) => one == other,
+        }
     }
 
     /// Whether anybody answered at all.

@@ -1,7 +1,7 @@
 //! Waiting until a server is ready: the model is listed *and* a canary came back with tokens.
 //!
 //! Everything else keeps waiting until the step's deadline, with two exceptions: what serves the deployment has ended,
-//! or another model is listed and stays listed.
+//! or what only a person can change is there and stays: another model is listed, or our key is refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::contract::{Endpoint, TargetError};
 use super::probe::{Listing, ProbeFault, Prober};
+use crate::base::some_of;
 use crate::plan::{Api, Deployment, Plan};
 
 /// Time between two questions.
 const TICK: Duration = Duration::from_millis(250);
-/// Another model that is listed for so long is there to stay.
+/// Another model that is listed for so long, or a key that is refused for so long, is there to stay.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// What is asked.
@@ -23,6 +24,8 @@ pub(super) struct Asked<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) api: Api,
     pub(super) cancel: &'a CancellationToken,
+    /// It ran before we came: whom it refuses now it will refuse. One that is starting may not know its keys yet.
+    pub(super) runs: bool,
 }
 
 /// The model's id on a deployment.
@@ -44,7 +47,7 @@ impl From<ProbeFault> for TargetError {
 /// Waits; `say` is told what is awaited, `ended` looks whether there is anything left to wait for.
 ///
 /// # Errors
-/// What `ended` says, another model that stays, or the last fault when the step is cancelled.
+/// What `ended` says, another model or a refused key that stays, or the last fault when the step is cancelled.
 pub(super) async fn until_ready(
     prober: &dyn Prober,
     asked: Asked<'_>,
@@ -52,7 +55,7 @@ pub(super) async fn until_ready(
     ended: &(dyn Fn() -> Option<TargetError> + Sync),
 ) -> Result<BTreeMap<String, String>, TargetError> {
     let mut last: Option<ProbeFault> = None;
-    let mut other_for = Duration::ZERO;
+    let mut stays_for = Duration::ZERO;
     say(&format!("waiting for {} to list {}", asked.endpoint.url, asked.endpoint.model));
     loop {
         let answer = tokio::select! {
@@ -65,14 +68,11 @@ pub(super) async fn until_ready(
             Err(fault) => fault,
         };
         say(&format!("waiting: {fault}"));
-        let same = last.as_ref() == Some(&fault);
-        if matches!(fault, ProbeFault::OtherModel { .. }) && same {
-            other_for += TICK;
-            if other_for >= STEADY {
-                return Err(TargetError { passing: false, ..fault.into() });
-            }
-        } else {
-            other_for = Duration::ZERO;
+        let same = last.as_ref().is_some_and(|last| last.is_like(&fault));
+        let stays = same && (fault.is_lasting() || matches!(fault, ProbeFault::OtherModel { .. }));
+        stays_for = if stays { stays_for + TICK } else { Duration::ZERO };
+        if stays_for >= STEADY || asked.runs && fault.is_lasting() {
+            return Err(TargetError { passing: false, ..fault.into() });
         }
         last = Some(fault);
         tokio::select! {
@@ -109,7 +109,7 @@ pub(super) async fn listed(prober: &dyn Prober, endpoint: &Endpoint) -> Result<L
 
 /// Facts worth keeping of a server that is ready.
 pub(super) fn facts(listing: &Listing) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::from([("models".to_owned(), listing.ids.join(", "))]);
+    let mut facts = BTreeMap::from([("models".to_owned(), some_of(&listing.ids))]);
     facts.extend(listing.server.clone().map(|server| ("server".to_owned(), server)));
     facts
 }
@@ -178,6 +178,16 @@ mod tests {
         limit: Duration,
         ended: &(dyn Fn() -> Option<TargetError> + Sync),
     ) -> (Result<BTreeMap<String, String>, TargetError>, Vec<String>) {
+        run_of(false, models, canary, limit, ended).await
+    }
+
+    async fn run_of(
+        runs: bool,
+        models: Vec<Result<Vec<&'static str>, ProbeFault>>,
+        canary: Vec<Result<u64, ProbeFault>>,
+        limit: Duration,
+        ended: &(dyn Fn() -> Option<TargetError> + Sync),
+    ) -> (Result<BTreeMap<String, String>, TargetError>, Vec<String>) {
         let prober = Scripted { models: Mutex::new(models), canary: Mutex::new(canary) };
         let endpoint = Endpoint {
             url: "u".to_owned(),
@@ -188,7 +198,7 @@ mod tests {
             metrics_urls: Vec::new(),
         };
         let cancel = CancellationToken::new();
-        let asked = Asked { endpoint: &endpoint, api: Api::Chat, cancel: &cancel };
+        let asked = Asked { endpoint: &endpoint, api: Api::Chat, cancel: &cancel, runs };
         let said = Mutex::new(Vec::new());
         let say = |text: &str| said.lock().unwrap().push(text.to_owned());
         let deadline = async {
@@ -238,6 +248,22 @@ mod tests {
         let mut models: Vec<_> = (0..30).map(|_| Ok(vec!["draft"])).collect();
         models.push(Ok(vec!["draft", "tiny-llama"]));
         assert!(run(models, vec![Ok(1)], HOUR, &|| None).await.0.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_key_ends_the_waiting_at_once_where_the_server_ran_before_else_when_it_stays() {
+        let denied =
+            |said: usize| Err(ProbeFault::Denied { url: "u".to_owned(), status: 401, said: format!("request {said}") });
+        let all: Vec<_> = (0..100).map(denied).collect();
+        for (runs, seconds) in [(true, 0), (false, STEADY.as_secs())] {
+            let began = tokio::time::Instant::now();
+            let (result, _) = run_of(runs, vec![Ok(vec!["tiny-llama"])], all.clone(), HOUR, &|| None).await;
+            let error = result.unwrap_err();
+            assert!(error.message.contains("does not accept our key") && !error.passing, "{error:?}");
+            assert_eq!(began.elapsed().as_secs(), seconds);
+        }
+        let passes = vec![denied(0), denied(1), Ok(4)];
+        assert!(run(vec![Ok(vec!["tiny-llama"])], passes, HOUR, &|| None).await.0.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -244,6 +244,53 @@ fn a_url_is_loaded_once_without_a_plan() {
 }
 
 #[test]
+fn values_of_load_that_make_no_sense_are_refused_by_their_name_before_anything_is_asked() {
+    let world = World::new("");
+    let cases: [(&[&str], &str); 13] = [
+        (&["-c", "0"], "0 is not in 1.."),
+        (&["-c", "-1"], "-1 is not in 1.."),
+        (&["-n", "-1"], "invalid value '-1' for '--requests"),
+        (&["--request-rate", "-1"], "--request-rate -1: it must be from"),
+        (&["--request-rate", "2", "--max-concurrency", "0"], "0 is not in 1.."),
+        (&["--isl", "10000001"], "10000001 is not in 1..=10000000"),
+        (&["--osl", "4000000000"], "4000000000 is not in 1..=10000000"),
+        (&["--isl-std", "-3"], "--isl-std must be from 0 to --isl"),
+        (&["--duration", "0s"], "--duration 0s: it must be longer than nothing"),
+        (&["--timeout", "0s"], "--timeout 0s: it must be longer than nothing"),
+        (&["--timeout", "soon"], "--timeout soon: "),
+        (&["-c", "8", "-n", "4"], "--requests 4 never make --concurrency 8"),
+        (&["-c", "2", "-n", "4", "--turns", "3"], "--requests 4 never make --concurrency 2"),
+    ];
+    for (arguments, reason) in cases {
+        let ran = world.ends(2, &[&["load", "http://127.0.0.1:9"], arguments].concat());
+        assert!(ran.stderr.contains(reason), "{arguments:?}: {}", ran.stderr);
+    }
+    for url in ["http://127.0.0.1:99999", "http://h:x", "h:1", "http://h/#a"] {
+        world.ends(2, &["load", url]);
+    }
+}
+
+#[test]
+fn a_request_that_is_not_answered_within_the_timeout_is_given_up() {
+    let world = World::new("");
+    let slow = r#"fixed={"ttft-ms":60000,"itl-ms":1}"#;
+    let mut engine = world.start(&["simulate", "--port", "0", "--set", slow]);
+    let said = engine.says("serving");
+    let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(';');
+    let ran = world.ends(7, &["load", url, "--timeout", "500ms"]);
+    assert!(ran.stderr.contains("did not answer within 0.5 s"), "{}", ran.stderr);
+}
+
+#[test]
+fn files_of_the_engine_that_are_not_there_are_found_before_it_serves() {
+    let world = World::new("");
+    let ran = world.ends(2, &["simulate", "--port", "0", "--config", "/nope"]);
+    assert!(ran.stderr.contains("/nope"), "{}", ran.stderr);
+    let ran = world.ends(11, &["simulate", "--port", "0", "--truth", "/nope/x"]);
+    assert!(ran.stderr.contains("/nope/x") && !ran.stderr.contains("serving"), "{}", ran.stderr);
+}
+
+#[test]
 fn values_of_the_engine_that_make_no_sense_are_refused() {
     let world = World::new("");
     for set in ["replicas=0", "replicas", "replicaz=2", "time-scale=0", "fixed=3"] {

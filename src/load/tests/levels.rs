@@ -191,6 +191,15 @@ async fn every_way_to_fail_has_its_class() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_not_followed_and_its_target_is_told() {
+    let (class, record) =
+        class_of(Reply::Bytes(vec![answer("307 Moved", "text/html", "location: http://h:1/v1\r\n", "<html>")])).await;
+    assert_eq!(class, "not-a-stream");
+    let crate::measure::Outcome::Failed { detail, .. } = record.outcome else { panic!("it failed") };
+    assert_eq!(detail, "a redirect to http://h:1/v1, status 307: <html>");
+}
+
+#[tokio::test]
 async fn an_answer_that_comes_byte_by_byte_is_read_as_any_other() {
     let bytes = good(41, 5).concat();
     let server = Server::start(move |_, _| Reply::Bytes(bytes.iter().map(|byte| vec![*byte]).collect())).await;

@@ -43,6 +43,7 @@ async fn every_kind_of_wrong_server_is_told_apart() {
         ("404 Not Found", "text/html", "<html>none</html>", "NotAnApi"),
         ("404 Not Found", "text/plain", "", "Refused"),
         ("401 Unauthorized", "application/json", r#"{"error":{"message":"no key"}}"#, "Refused"),
+        ("401 Unauthorized", "text/html", "<html>no</html>", "Refused"),
         ("503 No", "application/json", r#"{"error":{"message":"Loading model"}}"#, "Loading"),
         ("200 OK", "application/json", r#"{"models":[]}"#, "NotAnApi"),
     ] {
@@ -58,6 +59,21 @@ async fn every_kind_of_wrong_server_is_told_apart() {
     let spare = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let nobody = Endpoint::new(&EndpointSpec { url: format!("http://{spare}"), ..EndpointSpec::default() }).unwrap();
     assert_eq!(kind(models(&nobody, LIMIT).await.unwrap_err()), "NotThere");
+}
+
+#[tokio::test]
+async fn an_answer_without_tokens_is_no_refusal() {
+    let server = answering("200 OK", "text/event-stream", "data: [DONE]\n\n").await;
+    let error = canary(&endpoint(&server), &shape(), LIMIT).await.unwrap_err().to_string();
+    assert!(error.contains("answered 200 without a completion: 1 events and no token in any"), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_with_where_it_leads() {
+    let moved = |_: &Seen, _| Reply::Bytes(vec![answer("308 Moved", "text/html", "location: https://h/v1/x\r\n", "")]);
+    let server = Server::start(moved).await;
+    let error = models(&endpoint(&server), LIMIT).await.unwrap_err().to_string();
+    assert!(error.contains("(308): a redirect to https://h/v1/x; it is not followed"), "{error}");
 }
 
 /// A server that refuses some fields, and says so or not.

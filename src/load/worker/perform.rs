@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::ceiling::ceiling_of;
 use super::super::closed::warm_up;
 use super::super::counted::all_equal;
+use super::super::endpoint::Endpoint;
 use super::super::error::LoadError;
 use super::super::level::{LevelSpec, LiveProgress, Totals};
 use super::super::metrics::{CounterSnapshot, scrape};
@@ -17,6 +18,8 @@ use super::super::series::{SeriesLog, SeriesSource, watch_series};
 use super::super::shape::run_level;
 use super::order::{Done, EndpointRef, Measured, Page, Work};
 
+/// Limit for one page of metrics before a level, when the server has little to do.
+const FIRST_PAGE: Duration = Duration::from_secs(3);
 /// Limit for one page of metrics.
 const PAGE: Duration = Duration::from_secs(5);
 /// How often counters are looked at again, and how many times.
@@ -60,9 +63,9 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
             let (to, prompts) = (endpoint.resolve()?, order.prompts.resolve()?);
             let spill = place.spill.clone().filter(|_| order.keep_raw);
             let spec = LevelSpec { spill, scratch: place.scratch.clone(), ..order.spec.clone() };
-            let before = match order.before {
-                Some(before) => before,
-                None => counters(endpoint).await,
+            let (before, pages) = match order.before {
+                Some(before) => (before, Vec::new()),
+                None => counters(&endpoint.metrics().unwrap_or_default(), FIRST_PAGE).await,
             };
             let listening = Listening::start(endpoint.series()?, order.series);
             let mut run = run_level(&spec, &to, prompts, &place.cancel, Arc::clone(&place.live)).await?;
@@ -72,15 +75,18 @@ pub async fn perform(endpoint: &EndpointRef, work: &Work, place: &Place) -> Resu
             }
             let after = match order.before {
                 Some(_) => None,
-                None => Some(settled(endpoint, &before, &run.totals).await),
+                // A page that could not be read before has nothing to be compared with, and may be one that hangs.
+                None => Some(settled(&pages, &before, &run.totals).await),
             };
             let heard = listening.stop().await;
             let silent = heard.silent.clone();
             let scrapes = heard.since(run.origin);
             Ok(Done::Measured(Box::new(Measured { run, before, after, offsets: Vec::new(), scrapes, silent })))
         }
-        Work::Count => Ok(Done::Counted(counters(endpoint).await)),
-        Work::Settle { before, totals } => Ok(Done::Counted(settled(endpoint, before, totals).await)),
+        Work::Count => Ok(Done::Counted(counters(&endpoint.metrics().unwrap_or_default(), FIRST_PAGE).await.0)),
+        Work::Settle { before, totals } => {
+            Ok(Done::Counted(settled(&endpoint.metrics().unwrap_or_default(), before, totals).await))
+        }
         Work::Scrape => {
             let mut pages = Vec::new();
             for from in endpoint.metrics()? {
@@ -122,26 +128,50 @@ impl Listening {
     }
 }
 
-/// The server's own counters, summed over all places that have them.
-async fn counters(endpoint: &EndpointRef) -> CounterSnapshot {
-    let mut sum = CounterSnapshot::default();
-    for endpoint in endpoint.metrics().unwrap_or_default() {
+/// The server's own counters, summed over all pages that can be read, and those pages.
+async fn counters(pages: &[Endpoint], limit: Duration) -> (CounterSnapshot, Vec<Endpoint>) {
+    let (mut sum, mut read) = (CounterSnapshot::default(), Vec::new());
+    for page in pages {
         // A server without /metrics is compared with nothing.
-        sum = sum.plus(&scrape(&endpoint, PAGE).await.unwrap_or_default());
+        let Ok(found) = scrape(page, limit).await else { continue };
+        sum = sum.plus(&found);
+        read.push(page.clone());
     }
-    sum
+    (sum, read)
 }
 
 /// The counters once they have grown by what was asked. Some servers count a moment after the last byte: they are asked
 /// again until all is equal or two seconds have passed.
-async fn settled(endpoint: &EndpointRef, before: &CounterSnapshot, totals: &Totals) -> CounterSnapshot {
-    let mut after = counters(endpoint).await;
+async fn settled(pages: &[Endpoint], before: &CounterSnapshot, totals: &Totals) -> CounterSnapshot {
+    let (mut after, _) = counters(pages, PAGE).await;
     for _ in 1..LOOKS {
         if all_equal(before, &after, totals) {
             break;
         }
         tokio::time::sleep(AGAIN).await;
-        after = counters(endpoint).await;
+        (after, _) = counters(pages, PAGE).await;
     }
     after
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::TcpListener;
+
+    use super::super::super::endpoint::EndpointSpec;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_cannot_be_read_before_a_level_is_waited_for_once() {
+        // Whoever listens and never accepts is a server that hangs.
+        let hangs = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", hangs.local_addr().unwrap());
+        let page = Endpoint::new(&EndpointSpec { url, ..EndpointSpec::default() }).unwrap();
+        let (before, pages) = counters(&[page], Duration::from_millis(50)).await;
+        let began = Instant::now();
+        assert_eq!(settled(&pages, &before, &Totals::default()).await, CounterSnapshot::default());
+        assert!(began.elapsed() < PAGE, "{:?}", began.elapsed());
+    }
 }

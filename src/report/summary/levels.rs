@@ -3,6 +3,7 @@
 //! With several repeats a line is the mean over the valid ones. A percentile whose sample is too small is `-`; a level
 //! without a valid repeat is marked with `!`, and why stands below the table.
 
+use crate::base::fact::METRICS_UNREAD;
 use crate::base::{Name, format_quantity};
 use crate::measure::{Level, LevelKind, PointSummary, TokenSource, mix, smallest_sample};
 use crate::report::caveats;
@@ -287,7 +288,11 @@ fn counters(sweep: &[&PointSummary]) -> String {
         failed => format!("{what}; not exactly: {failed} requests failed or were given up"),
     };
     match (checks.len(), differing, without) {
-        (0, _, _) => "no counters of the server to check against".to_owned(),
+        (0, _, _) => {
+            let unread = sweep.iter().rev().find_map(|point| point.meta.facts.get(METRICS_UNREAD));
+            let why = unread.map_or_else(String::new, |unread| format!(": {unread}"));
+            format!("no counters of the server to check against{why}")
+        }
         (_, 0, 0) => format!("the server's own counters agree ({what})"),
         (_, 0, without) => {
             format!("the server's own counters agree ({what}) where it has them, {without} levels without")

@@ -223,7 +223,7 @@ async fn answering(
     let mut endpoint =
         Endpoint { url: serving.url(), metrics_urls: pages::of(backends, &seen.pods), ..deployed.endpoint.clone() };
     let api = ready::api_of(live.plan);
-    let asked = ready::Asked { endpoint: &endpoint, api, cancel: live.cancel };
+    let asked = ready::Asked { endpoint: &endpoint, api, cancel: live.cancel, runs: false };
     let say = |doing: &str| ledger.doing(doing);
     let probed = seen.pods.iter().all(has_probe);
     let mut known = tokio::select! {

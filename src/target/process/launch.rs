@@ -221,7 +221,8 @@ impl Launcher {
     ) -> Result<Ready, TargetError> {
         let state = State::of(deployed)?;
         let ended = || state.processes.iter().find_map(|started| self.ended(started));
-        let asked = ready::Asked { endpoint: &deployed.endpoint, api: ready::api_of(live.plan), cancel: live.cancel };
+        let api = ready::api_of(live.plan);
+        let asked = ready::Asked { endpoint: &deployed.endpoint, api, cancel: live.cancel, runs: false };
         let facts = ready::until_ready(self.prober, asked, &|doing| ledger.doing(doing), &ended).await?;
         Ok(Ready { endpoint: deployed.endpoint.clone(), incarnation: incarnation(&state), facts })
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::summary_text;
 use crate::base::Name;
+use crate::base::fact::METRICS_UNREAD;
 use crate::measure::sample::{Shape, point, summary};
 use crate::measure::{Bound, CounterCheck, Level, PointSummary, Rate, ValidityRules, judge};
 use crate::report::dataset::tests::info;
@@ -137,6 +138,21 @@ fn failures_and_invalid_points() {
     points[4].ended_by = Some("the time limit of 180 s".to_owned());
     points[4].counts.cancelled = 3;
     insta::assert_snapshot!(checked(&run(info, points)));
+}
+
+#[test]
+fn why_there_are_no_counters_is_told_where_it_is_known() {
+    let of = |unread: Option<&str>| {
+        let mut point = summary(shape("agg", 4));
+        let unread = unread.map(|unread| (METRICS_UNREAD.to_owned(), unread.to_owned()));
+        point.meta.facts.extend(unread);
+        let text = summary_text(&run(info(&["agg"]), [point]));
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let told = of(Some("http://h:9/metrics cannot be read: it answered 200 with a web page"));
+    let said = "no counters of the server to check against: http://h:9/metrics cannot be read: it answered 200";
+    assert!(told.contains(said), "{told}");
+    assert!(!of(None).contains("to check against:"));
 }
 
 /// A point of an open loop: every request waited 2 ms for its turn, every tenth for a connection.

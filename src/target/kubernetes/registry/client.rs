@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::WWW_AUTHENTICATE;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use super::super::super::http_probe::trusting;
@@ -56,6 +56,8 @@ pub(in super::super) enum RegistryError {
 /// One repository.
 pub(in super::super) struct Repository {
     http: Client,
+    /// For log-ins: the secret is in the body, which a redirect would carry on to wherever it leads.
+    logins: Client,
     base: Url,
     registry: String,
     name: String,
@@ -73,9 +75,10 @@ impl Repository {
         let not_there = |reason: String| RegistryError::NotThere { registry: image.registry.clone(), reason };
         let base =
             Url::parse(&format!("{scheme}://{}/v2/", image.host())).map_err(|error| not_there(error.to_string()))?;
-        let http = client(insecure).map_err(not_there)?;
+        let http = client(insecure, redirect::Policy::default()).map_err(not_there)?;
+        let logins = client(insecure, redirect::Policy::none()).map_err(not_there)?;
         let (registry, name) = (image.registry.clone(), image.repository.clone());
-        Ok(Self { http, base, registry, name, login, token: Mutex::new(None) })
+        Ok(Self { http, logins, base, registry, name, login, token: Mutex::new(None) })
     }
 
     /// Address of a part of the repository: `manifests/1.0`, `blobs/sha256:...`.
@@ -149,12 +152,12 @@ impl Repository {
                 let encoded = Url::parse_with_params("http://form/", form).map_err(|error| self.not_there(&error))?;
                 let body = encoded.query().unwrap_or_default().to_owned();
                 let kind = "application/x-www-form-urlencoded";
-                self.http.post(&challenge.realm).header(reqwest::header::CONTENT_TYPE, kind).body(body)
+                self.logins.post(&challenge.realm).header(reqwest::header::CONTENT_TYPE, kind).body(body)
             }
             login => {
                 let query = [("service", challenge.service.as_str()), ("scope", scope.as_str())];
                 let realm = Url::parse_with_params(&challenge.realm, query).map_err(|error| self.not_there(&error))?;
-                let request = self.http.get(realm);
+                let request = self.logins.get(realm);
                 match login {
                     Some(login) => request.basic_auth(&login.user, Some(&login.secret)),
                     None => request,
@@ -194,9 +197,10 @@ impl Repository {
 const TOKEN_USER: &str = "<token>";
 
 /// A client without the system's proxy: a plan must mean the same on every machine.
-fn client(insecure: bool) -> Result<Client, String> {
+fn client(insecure: bool, redirects: redirect::Policy) -> Result<Client, String> {
     Client::builder()
         .no_proxy()
+        .redirect(redirects)
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         .user_agent(concat!("dynbench/", env!("CARGO_PKG_VERSION")))
@@ -230,7 +234,42 @@ impl Challenge {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// Answers each connection with the next of these, and counts them.
+    async fn answering(answers: Vec<String>) -> (String, tokio::task::JoinHandle<usize>) {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let task = tokio::spawn(async move {
+            for answer in &answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            answers.len()
+        });
+        (address, task)
+    }
+
+    #[tokio::test]
+    async fn a_log_in_that_is_redirected_takes_its_secret_nowhere_else() {
+        let end = "content-length: 0\r\nconnection: close\r\n\r\n";
+        let (other, asked) = answering(vec![format!("HTTP/1.1 200 OK\r\n{end}")]).await;
+        let (realm, _realm) =
+            answering(vec![format!("HTTP/1.1 307 Moved\r\nlocation: http://{other}/token\r\n{end}")]).await;
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{realm}/token\",service=\"s\"");
+        let (registry, _registry) = answering(vec![format!("HTTP/1.1 401 No\r\n{challenge}\r\n{end}")]).await;
+        let image = ImageRef::parse(&format!("{registry}/a/b:1")).unwrap();
+        let login = Login { user: TOKEN_USER.to_owned(), secret: "hush".to_owned() };
+        let repository = Repository::of(&image, Some(login), true).unwrap();
+        let url = repository.url("manifests/1").unwrap();
+        let error = repository.send(Method::GET, &url, false, |request| request).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Odd { .. }), "{error:?}");
+        assert!(!asked.is_finished(), "the secret went to another host");
+        asked.abort();
+    }
 
     #[test]
     fn a_bearer_challenge_is_read_and_a_basic_one_is_none() {
