@@ -16,7 +16,7 @@ const LOOP_GRAIN_MS: f64 = 1.0;
 /// Measured against the log of the truth (512 streams on one core, 0, 1, 2 busy threads beside them): lateness beyond the grain
 /// 0.03, 0.44, 1.97 ms on average and 0.8, 3.9, 7.2 ms at p99, TTFT off by 0.34, 1.25, 2.47 and 1.2, 5.2, 9.7 ms.
 const LOOP_MEAN_SHARE: f64 = 0.3;
-const LOOP_P99_SHARE: f64 = 3.0;
+const LOOP_P99_SHARE: f64 = 4.0;
 /// Share of its time that a thread may compute and wait for a core together.
 const MOST_CPU: f64 = 0.9;
 /// Share of the ceiling that the rate of events may come to.
@@ -120,7 +120,7 @@ mod tests {
                 |health| health.loop_lag_mean_ms = 1.4,
                 "event loop was late by 1.40 ms on average, at most 1.30 ms allowed",
             ),
-            (|health| health.loop_lag_p99_ms = 4.1, "event loop was late by p99 4.10 ms, at most 4.00 ms allowed"),
+            (|health| health.loop_lag_p99_ms = 5.1, "event loop was late by p99 5.10 ms, at most 5.00 ms allowed"),
             (|health| health.cpu_share = 0.95, "computed 95 % of the time and waited 1 %"),
             (
                 |health| (health.cpu_share, health.cpu_wait_share) = (0.5, 0.45),
@@ -137,7 +137,7 @@ mod tests {
             assert!(breaches[0].reason.contains("use fewer streams"), "{}", breaches[0].reason);
         }
         let mut fine = summary(Shape::default());
-        (fine.health.loop_lag_mean_ms, fine.health.loop_lag_p99_ms) = (1.25, 3.9);
+        (fine.health.loop_lag_mean_ms, fine.health.loop_lag_p99_ms) = (1.25, 4.9);
         fine.health.cpu_share = 0.85;
         fine.health.events_per_s = 400_000.0;
         assert_eq!(judge(&fine, &RULES), []);

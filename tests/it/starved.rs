@@ -1,9 +1,8 @@
 //! The load generator says by itself when it and not the server was the limit.
 //!
 //! 512 streams of 100 ms / 10 ms. The generator is confined to one core, with more and more threads there that are always busy, or
-//! has all cores. The log of the truth tells how far its figures are off: more than is promised as soon as one thread is busy
-//! beside it, which it must say, and no more where it has room, which it must not. It measures time, so it is no part of the
-//! ordinary tests:
+//! has all cores. The log of the truth tells how far its figures are off. More than is promised, as soon as one thread is busy
+//! beside it, it must say; where it has room it must not. It measures time, so it is no part of the ordinary tests:
 //!
 //! `cargo test --release --test it starved -- --ignored --nocapture`
 
@@ -20,7 +19,7 @@ use crate::yardstick::{Joined, Server, Timing, print, watch};
 const STREAMS: u32 = 512;
 const REQUESTS: u32 = 5 * STREAMS;
 const OSL: u32 = 64;
-/// Threads that keep the core busy, from none to far too many. With any it must say that it was the limit.
+/// Threads that keep the core busy, from none to far too many.
 const BUSY: [usize; 5] = [0, 1, 2, 4, 8];
 /// Runs of the load that has room: the machine may be busy for another reason during one of them.
 const TRIES: usize = 5;
@@ -31,6 +30,8 @@ const PROMISED: [f64; 3] = [1.0, 5.0, 0.005];
 /// Its error is more than so many times what is promised where it is starved beyond doubt, and less where it has room: the
 /// machine may be busy with something else too.
 const FAR_OFF: f64 = 2.0;
+/// No more than so many times what is promised may go unsaid.
+const NEARLY: f64 = 1.25;
 /// So many busy threads leave it no more than a fifth of the core.
 const BEYOND_DOUBT: usize = 4;
 
@@ -46,21 +47,28 @@ fn a_starved_generator_says_so_and_one_with_room_does_not() {
         if threads >= BEYOND_DOUBT {
             assert!(found.times_promised() > FAR_OFF, "{threads} busy threads did not starve it");
         }
-        if threads > 0 {
-            let reason = found.limited.unwrap_or_else(|| panic!("{threads} busy threads, not seen: {}", found.health));
-            assert!(reason.contains("use fewer streams"), "{reason}");
+        let (off, health) = (found.times_promised(), &found.health);
+        match found.limited {
+            Some(reason) => assert!(reason.contains("use fewer streams"), "{reason}"),
+            None => {
+                assert!(off <= NEARLY, "{threads} busy threads: {off:.2} times what is promised, not seen: {health}")
+            }
         }
     }
-    let mut with_room = Vec::new();
+    let mut wrong = Vec::new();
     for _ in 0..TRIES {
         let found = load(None);
         found.print("with room");
-        if found.limited.is_none() && found.times_promised() <= FAR_OFF {
-            return;
+        let off = found.times_promised();
+        match found.limited {
+            None if off <= FAR_OFF => return,
+            // The machine is busy with something else, and it says so, no more than so many times too early.
+            Some(_) if off > 1.0 / FAR_OFF => {}
+            limited => wrong.push((off, limited)),
         }
-        with_room.push(found.limited);
     }
-    panic!("never good with room: {with_room:#?}");
+    assert!(wrong.is_empty(), "with room it is off by so many times what is promised, and says: {wrong:#?}");
+    print("with room it was right each time that the machine was too busy, and was never seen with room");
 }
 
 /// What a level said of itself, and what the server knows of it.
