@@ -27,6 +27,17 @@ async fn run(server: &Server, spec: &LevelSpec) -> LevelRun {
     run_level(spec, &endpoint, prompts(), &CancellationToken::new(), Arc::default()).await.unwrap()
 }
 
+/// Every answer is as long as was asked: its mean is known exactly.
+fn lengths_known() -> PrecisionRule {
+    PrecisionRule {
+        metric: "output-sequence-length".to_owned(),
+        statistic: KnownStatistic::Mean,
+        relative: 0.02,
+        confidence: 0.95,
+        min_requests: 40,
+    }
+}
+
 async fn answering() -> Server {
     Server::start(|seen, _| Reply::Bytes(good(41, max_tokens(seen)))).await
 }
@@ -148,13 +159,7 @@ async fn an_arrival_whose_connection_breaks_under_it_is_sent_once() {
 #[tokio::test]
 async fn an_open_loop_ends_when_enough_is_known() {
     let server = answering().await;
-    let rule = PrecisionRule {
-        metric: "output-sequence-length".to_owned(),
-        statistic: KnownStatistic::Mean,
-        relative: 0.02,
-        confidence: 0.95,
-        min_requests: 40,
-    };
+    let rule = lengths_known();
     let run = run(&server, &LevelSpec { precision: Some(rule), ..spec(1000.0, 50_000) }).await;
     assert_eq!(run.ended_by, EndedBy::Precision);
     assert!((40..50_000).contains(&run.records.len()), "{}", run.records.len());
@@ -219,14 +224,7 @@ async fn generators_that_share_a_level_change_over_at_one_moment() {
 #[tokio::test]
 async fn a_level_ends_when_what_was_asked_is_known_well_enough() {
     let server = answering().await;
-    let rule = PrecisionRule {
-        // Every answer is as long as was asked: its mean is known exactly.
-        metric: "output-sequence-length".to_owned(),
-        statistic: KnownStatistic::Mean,
-        relative: 0.02,
-        confidence: 0.95,
-        min_requests: 40,
-    };
+    let rule = lengths_known();
     let closed = LevelSpec { fill: false, ..LevelSpec::new(2, 100_000_000, Duration::from_secs(60)) };
     let level = LevelSpec { precision: Some(rule.clone()), ..closed };
     let found = run(&server, &level).await;
