@@ -14,7 +14,7 @@
 //! | 9 the operator is away | `..._does_nothing_...`, `..._admission_...`; recordings |
 //! | 10 a claim that the graph owns goes with it | `..._claim_of_a_graph_goes_with_it_...`; tests of `render` |
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -256,10 +256,20 @@ fn a_run_ends_only_when_the_pods_of_its_graph_are_gone() {
     let (_operator, room) = begin("rules-gone", Knobs::default());
     room.world.write("objects.yaml", graph("type: worker", STUBBORN));
     room.world.write("plan.toml", plan(&room.namespace, "[1]", ""));
-    room.world.ends(0, &["apply", "plan.toml"]);
-    // The worker takes its whole grace, long after the graph itself could be gone.
+    let arguments = ["apply", "plan.toml", "--events", "events.jsonl"];
+    let running = room.world.start(&arguments);
+    let ended = |event: &str| event.contains("step.succeeded") && event.contains("\"g/teardown\"");
+    let began = Instant::now();
+    while !std::fs::read_to_string(room.world.path("events.jsonl")).is_ok_and(|events| events.lines().any(ended)) {
+        assert!(began.elapsed() < PATIENCE, "it is not torn down");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The worker takes its whole grace, long after the graph itself could be gone. What comes next must not meet it; that
+    // the end of the run looks once more is another barrier.
     let pods = room.get(&["pods"]);
     assert_eq!(pods["items"].as_array().unwrap().len(), 0, "{pods}");
+    let ran = running.end(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
 #[test]
