@@ -154,7 +154,9 @@ pub async fn apply(path: &Path, sets: &[String], plan: Plan, options: ApplyOptio
     ];
     let frozen = Frozen { plan: plan.clone(), steps, sources };
     let known = existing.as_deref().map(show_run);
-    if let Some(known) = known.as_ref().filter(|known| !known.plan.is_empty() && known.plan != plan.name.as_str()) {
+    // Of a damaged one nothing is known but its folder; opening it says what is wrong.
+    let sound = known.as_ref().filter(|known| !matches!(known.status, RunStatus::Damaged(_)));
+    if let Some(known) = sound.filter(|known| known.plan != plan.name.as_str()) {
         let (dir, other) = (known.dir.display(), &known.plan);
         let help = "choose another --output-dir".to_owned();
         return Err(AppError::Usage { message: format!("{dir} holds a run of the plan {other}"), help: Some(help) });

@@ -87,12 +87,7 @@ impl<'a> Beside<'a> {
     ) -> Result<(Vec<DeploymentInfo>, Vec<Point>), AppError> {
         let Foreign { results: found, skipped } = read_foreign(self.path)?;
         if found.is_empty() {
-            let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
-            let skipped = skipped.iter().map(|why| format!("; {why}")).collect::<String>();
-            return Err(AppError::Usage {
-                message: format!("there is no result to read at {}{skipped}", self.path.display()),
-                help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
-            });
+            return Err(no_results(self.path, &skipped));
         }
         results.info.notes.extend(skipped.into_iter().map(|why| StepNote {
             address: self.name.to_string(),
@@ -160,6 +155,16 @@ impl<'a> Beside<'a> {
             PointData { meta, records, health, extra: std::collections::BTreeMap::new(), objectives: Vec::new() };
         write_point(&dir, &data, &summary)?;
         Ok(Point { dir, summary })
+    }
+}
+
+/// That there is nothing to report, and what was left out.
+pub(super) fn no_results(path: &Path, skipped: &[String]) -> AppError {
+    let skipped = skipped.iter().map(|why| format!("; {why}")).collect::<String>();
+    let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
+    AppError::Usage {
+        message: format!("{} holds no results{skipped}", path.display()),
+        help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
     }
 }
 

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::apply::RESULTS;
-use super::beside::{Beside, nothing_of_our_own};
+use super::beside::{Beside, no_results, nothing_of_our_own};
 use super::error::AppError;
 use crate::measure::STATISTICS;
 use crate::plan::Plan;
 use crate::report::plots::{CustomPlot, Drawn, Group, PLOTS, Picture, Scale};
 use crate::report::{
-    IMPORTS, ReportError, RunInfo, RunResults, StepNote, StepState, is_foreign, read_info, summary_text,
-    write_run_results, write_summary,
+    ReportError, RunInfo, RunResults, StepNote, StepState, is_foreign, read_info, summary_text, write_run_results,
+    write_summary,
 };
 use crate::run::{RunError, RunLayout, damaged_results, faults, find_run, frozen_of, read_state, show_run};
 use crate::steps;
@@ -66,7 +66,7 @@ pub fn report(options: &ReportOptions) -> Result<Reported, AppError> {
         Err(RunError::NotARun { .. }) if is_foreign(path) => {
             (OfRun { results: nothing_of_our_own(path), plots: Vec::new(), damage: Vec::new() }, None)
         }
-        Err(RunError::NotARun { .. }) if path.exists() => return Err(no_results(path)),
+        Err(RunError::NotARun { .. }) if path.exists() => return Err(no_results(path, &[])),
         Err(error) => return Err(error.into()),
     };
     let mut beside = Vec::new();
@@ -120,14 +120,6 @@ fn is_same(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-fn no_results(path: &Path) -> AppError {
-    let known = IMPORTS.iter().map(|import| format!("{} ({})", import.tool, import.about));
-    AppError::Usage {
-        message: format!("{} holds no results", path.display()),
-        help: Some(format!("known are a run of dynbench, {}", known.collect::<Vec<_>>().join(", "))),
-    }
-}
-
 /// What a run's own folder gives.
 struct OfRun {
     results: RunResults,
@@ -138,11 +130,13 @@ struct OfRun {
 }
 
 fn of_run(run: &Path) -> Result<OfRun, AppError> {
-    let known = read_state(&RunLayout::new(run)).and_then(|state| Ok((state, frozen_of(run)?)));
+    let layout = RunLayout::new(run);
+    let known = read_state(&layout).and_then(|state| Ok((state, frozen_of(run)?)));
     let (mut results, plots, damaged) = match known {
         Ok((state, (plan, steps_of_run))) => {
             let results = read(run, &plan, &state.reports(&steps_of_run), state.run())?;
-            let damaged = damaged_results(run)?.into_iter().map(|(step, what)| (step, not_as_measured(&what)));
+            let damaged =
+                damaged_results(&layout, &state)?.into_iter().map(|(step, what)| (step, not_as_measured(&what)));
             (results, steps::plot_settings(&plan), damaged.collect::<Vec<_>>())
         }
         // What was published is still there, and can be read without them.

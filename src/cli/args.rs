@@ -30,7 +30,7 @@ Start here:
 Exit codes:
   0 done   2 usage or invalid plan   3 failed or invalid steps   4 objective missed   5 others outstanding
   6 resources leaked   7 preflight failed   8 locked by another dynbench   9 resume refused   10 `plan --exit-code`: work left
-  11 journal or results cannot be written   70 a bug of dynbench   130/143 interrupted"
+  11 journal, results or stdout cannot be written   70 a bug of dynbench   130/143 interrupted"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]

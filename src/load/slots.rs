@@ -107,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Keeps a record, once it has been judged.
+    /// Hands records on to be kept, if it is time for it.
     pub(super) async fn keep(&self, pack: Option<Vec<RequestRecord>>) {
         let Some(pack) = pack else { return };
         if !self.keeper.send(pack).await {

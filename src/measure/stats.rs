@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn every_percentile_that_is_kept_has_a_name() {
+        let named: Vec<u8> = STATISTICS.iter().filter_map(|name| name.strip_prefix('p')?.parse().ok()).collect();
+        assert_eq!(named, PERCENTILES);
+        let known = Distribution::of(vec![1.0; 5000]).unwrap();
+        assert!(STATISTICS.iter().all(|name| known.statistic(name).is_some()));
+    }
+
+    #[test]
     fn the_standard_deviation_is_of_the_population() {
         let two = Distribution::of(vec![1.0, 3.0]).unwrap();
         assert_eq!((two.mean, two.std), (2.0, 1.0));

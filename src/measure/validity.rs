@@ -47,6 +47,7 @@ pub const RESTARTED: &str = "restarted";
 pub const TRANSPORT: &str = "transport";
 /// The rule that an open loop breaks whose server does not keep up.
 pub const NOT_SUSTAINED: &str = "not-sustained";
+
 /// Every rule that the point broke, in a fixed order; empty: it is valid.
 pub fn judge(summary: &PointSummary, rules: &ValidityRules) -> Vec<Breach> {
     let mut breaches = Vec::new();

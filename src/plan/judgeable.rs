@@ -3,7 +3,7 @@
 use super::model::{Objective, Plan, Values, Workload};
 use super::shapes::SearchOver;
 use crate::base::{Diagnostic, Problems, Span};
-use crate::measure::{Better, Formula, metric, smallest_sample};
+use crate::measure::{Better, Formula, metric};
 
 /// Metrics that count from an arrival, which a closed loop does not have.
 const OF_OPEN_LOOPS: [&str; 3] = ["send-delay", "time-to-first-token-from-send", "request-latency-from-send"];
@@ -26,7 +26,7 @@ pub(super) fn check_objectives(plan: &Plan, values: &Values, problems: &mut Prob
         let Some(row) = metric(&objective.metric) else { continue };
         let name = row.id;
         let place = || place_of(objective, values);
-        if name.starts_with("goodput") && !plan.objectives.iter().any(of_requests) {
+        if ["goodput", "goodput-share"].contains(&name) && !plan.objectives.iter().any(of_requests) {
             problems.push(
                 Diagnostic::error(format!(
                     "`{name}` counts requests that keep objectives, and there is none on a metric of single requests"
@@ -69,8 +69,7 @@ pub(super) fn check_objectives(plan: &Plan, values: &Values, problems: &mut Prob
 fn few_requests(plan: &Plan, workload: &Workload, values: &Values, problems: &mut Problems) {
     let Some(requests) = workload.requests.filter(|_| workload.shape.search.is_none()) else { return };
     for objective in &plan.objectives {
-        let percentile = objective.statistic.strip_prefix('p').and_then(|p| p.parse().ok());
-        let least = percentile.map_or(0, smallest_sample);
+        let least = objective.least_requests();
         if requests < least {
             problems.push(
                 Diagnostic::warning(format!(

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::shapes::LoadShape;
 use crate::base::{Digest, Name, Span};
-use crate::measure::Content;
+use crate::measure::{Content, smallest_sample};
 
 /// A plan with all defaults filled in, `like` inherited, the matrix expanded and `--set` applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -233,6 +233,14 @@ pub struct Objective {
     pub statistic: String,
     /// The bound, in the metric's unit: an upper one where lower is better, else a lower one.
     pub bound: f64,
+}
+
+impl Objective {
+    /// Requests from which on its statistic can be told.
+    pub(super) fn least_requests(&self) -> u64 {
+        let percentile = self.statistic.strip_prefix('p').and_then(|p| p.parse().ok());
+        percentile.map_or(0, smallest_sample)
+    }
 }
 
 /// `[validity]`

@@ -14,7 +14,7 @@ use super::judgeable::is_never_known;
 use super::model::{Objective, Values, Workload};
 use super::trace::{self, Trace};
 use crate::base::{Diagnostic, Name, Problems, format_duration};
-use crate::measure::{Formula, Level, PrecisionRule, Rate, metric, smallest_sample};
+use crate::measure::{Formula, Level, PrecisionRule, Rate, metric};
 
 /// The keys of which a workload has one.
 const KINDS: [&str; 5] = ["concurrency", "concurrency-per-gpu", "request-rate", "arrivals-file", "search"];
@@ -334,12 +334,8 @@ pub(super) fn judge_searches(
     values: &Values,
     problems: &mut Problems,
 ) {
-    let needs = |objective: &Objective| {
-        let percentile = objective.statistic.strip_prefix('p').and_then(|p| p.parse().ok());
-        percentile.map_or(0, smallest_sample)
-    };
-    let Some(objective) = objectives.iter().max_by_key(|objective| needs(objective)) else { return };
-    let least = needs(objective);
+    let Some(objective) = objectives.iter().max_by_key(|objective| objective.least_requests()) else { return };
+    let least = objective.least_requests();
     for (name, workload) in workloads {
         let Some(search) = &mut workload.shape.search else { continue };
         search.least = least;

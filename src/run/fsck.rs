@@ -10,7 +10,6 @@ use super::graph::Graph;
 use super::journal;
 use super::layout::RunLayout;
 use super::lock::{Holder, RunLock};
-use super::open::read_state;
 use super::publish;
 use super::state::{Phase, RunState};
 use crate::base::Timestamp;
@@ -85,17 +84,15 @@ pub fn fsck(dir: &Path, mend: bool, now: Timestamp) -> Result<Vec<Finding>, RunE
 /// of which step (or `plan`), and what. Changes nothing.
 ///
 /// # Errors
-/// When the journal cannot be read.
-pub fn damaged_results(dir: &Path) -> Result<Vec<(String, String)>, RunError> {
-    let layout = RunLayout::new(dir);
-    let state = read_state(&layout)?;
-    let graph = match frozen_graph(&layout, &state) {
+/// When files cannot be read.
+pub fn damaged_results(layout: &RunLayout, state: &RunState) -> Result<Vec<(String, String)>, RunError> {
+    let graph = match frozen_graph(layout, state) {
         Ok(graph) => graph,
         Err(what) => return Ok(vec![("plan".to_owned(), what)]),
     };
     let mut damaged = Vec::new();
     for (address, _) in state.steps().iter().filter(|(_, record)| matches!(record.phase, Phase::Succeeded(_))) {
-        let found = check_step(&layout, &graph, &state, address, false)?;
+        let found = check_step(layout, &graph, state, address, false)?;
         damaged.extend(found.map(|finding| (address.to_string(), finding.what)));
     }
     Ok(damaged)

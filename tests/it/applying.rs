@@ -181,6 +181,12 @@ fn a_folder_of_the_users_own_is_never_wiped() {
     world.write("other.toml", SMALL.replace("name = \"small\"", "name = \"other\""));
     let ran = world.ends(2, &["apply", "other.toml", "--output-dir", "out/run", "--resume"]);
     assert!(ran.stderr.contains("out/run holds a run of the plan small"), "{}", ran.stderr);
+    let journal = world.read("out/run/.run/journal.jsonl");
+    world.write("out/run/.run/journal.jsonl", journal.replacen('{', "[", 1));
+    let ran = world.run(&["apply", PLAN, "--output-dir", "out/run", "--resume"]);
+    assert!(ran.code != 0 && ran.stderr.contains("journal.jsonl"), "{}: {}", ran.code, ran.stderr);
+    assert!(!ran.stderr.contains("holds a run of the plan"), "{}", ran.stderr);
+    world.write("out/run/.run/journal.jsonl", journal);
     world.edit("[1, 2]", "[1, 2, 4]");
     world.ends(0, &["apply", PLAN, "--output-dir", "out/run", "--resume"]);
     assert!(world.path("out/run/agg/c4").is_dir());
